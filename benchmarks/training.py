@@ -45,8 +45,8 @@ def main():
         multiplied -= model.token_embedding.weight.numel() + model.position_embedding.weight.numel()
         share = 6 * multiplied * tokens / seconds / peak  # 2 forward and 4 backward for each weight
         print(
-            f"{name:6s} {tokens / seconds:9,.0f} tokens/s, {n_steps * config.batch_size / seconds:7,.1f} games/s, "
-            f"{share:.0%} of the peak"
+            f"{name:6s} {tokens / seconds:9,.0f} tokens/s, "
+            f"{n_steps * config.batch_size / seconds:7,.1f} games/s, {share:.0%} of the peak"
         )
 
 

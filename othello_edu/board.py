@@ -73,7 +73,7 @@ class Board:
                 cells.extend(line.strip("12345678"))
         if len(cells) != size * size:
             raise OthelloEduError(
-                f"a {size}x{size} board has {size * size} squares; this picture has {len(cells)}"
+                f"a board of {size}x{size} has {size * size} squares; this picture has {len(cells)}"
             )
         kinds = {**dict.fromkeys(".-·", EMPTY), **dict.fromkeys("x*", BLACK), **dict.fromkeys("o0", WHITE)}
         for at, mark in enumerate(cells):

@@ -1,8 +1,8 @@
 """Change what the network believes about a square, and watch its moves.
 
 A probe only reads. To learn whether the network *uses* what the probe reads, the residual stream is
-moved along the probe's own direction until the probe reads something else, and the network goes on
-from there. If its moves follow the edited board, it was using it (Li et al., 2023; Nanda et al., 2023).
+pushed until the probe reads something else, and the network goes on from there. If its moves follow the
+edited board, it was using it (Li et al., 2023; Nanda et al., 2023).
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from .errors import OthelloEduError
 from .games import CENTRE, PADDING, Games, Positions, move_squares, tokens
 from .labels import EMPTY, MINE, THEIRS
 from .model import GPT
-from .probes import LinearProbe
+from .probes import LinearProbe, _rows
 
 KINDS = ("flip", "erase")
 
@@ -85,48 +85,102 @@ def sample_cases(
     return Cases(game, ply, square, before, after, np.hstack([padding, true]), np.hstack([padding, legal]))
 
 
+def board_directions(streams: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
+    """How the stream moves when one square changes and the others stay.
+
+    Returns float32 [n_stages, n_squares, 3, d_model], by least squares of the streams on the boards: entry
+    `[stage, square, kind]` is what the square adds to the stream when it holds `kind`, compared with empty
+    (so that kind 0 is zero). A probe's weights say how to *read* a square; these say how it is *written*,
+    and the two need not agree (Haufe et al., 2014).
+
+    streams [n_stages, …, d_model]; labels int […, n_squares] in 0..2, or -1 for masked, as for `LinearProbe`.
+    Raises OthelloEduError where shapes do not fit or every row is masked.
+    """
+    x, y = _rows(streams, labels)
+    used = (y >= 0).any(-1)
+    x, y = x[:, used].float(), y[used]
+    if len(y) == 0:
+        raise OthelloEduError("every row of the labels is masked: there is nothing to fit")
+    holds = torch.cat([y == MINE, y == THEIRS, torch.ones(len(y), 1, dtype=torch.bool)], -1).float()
+    # The centre is never empty and small boards leave squares out, so that columns depend on one another:
+    # the pseudo-inverse takes the smallest of the solutions.
+    solve = torch.linalg.pinv((holds.T @ holds).double(), hermitian=True, rtol=1e-6)
+    directions = (solve @ (holds.T @ x).double())[:, :-1].float()  # [n_stages, 2 * n_squares, d_model]
+    mine, theirs = directions.chunk(2, dim=1)
+    return torch.stack([torch.zeros_like(mine), mine, theirs], dim=2)
+
+
 def probe_edits(
     probe: LinearProbe,
     cases: Cases,
     stages: Sequence[int],
     strength: float = 1.0,
-    random_seed: int | None = None,
+    along: torch.Tensor | None = None,
+    pushes: dict[int, torch.Tensor] | None = None,
 ):
     """Edits for `model(tokens, edits=…)` that make the probe read `after` instead of `before`.
 
-    At each stage, and only at the position of the case, the stream moves along the difference of the
-    two probe directions: a strength of 0 stops on the probe's boundary, 1 mirrors the stream in it.
-    Where the probe already prefers `after`, nothing moves. The probe must have been fitted on all stages
-    of the model; raises OthelloEduError for a stage that it does not have.
-    random_seed: if given, the same length in a random direction, the control.
+    At each stage, and only at the position of the case, the stream is pushed until the probe, which was in
+    favour of `before` by some margin, stands on its boundary (a strength of 0) or is in favour of `after` by
+    as much (1). Where the probe already prefers `after`, nothing moves. The probe must have been fitted on
+    all stages of the model; raises OthelloEduError for a stage that it does not have.
+
+    along: directions, [n_stages, n_squares, 3, d_model]; the push goes along the difference between those of
+    `after` and `before`. By default the probe's own weights, the shortest way; `board_directions` gives
+    others. A stream is left alone where its direction would not move the probe towards `after`.
+    pushes: a dict that receives, while the model runs, how far each stream was moved: {stage: [n, d_model]}.
     """
     if not all(0 <= stage < len(probe.weight) for stage in stages):
         raise OthelloEduError(f"stages are {list(stages)}; this probe has stages 0..{len(probe.weight) - 1}")
+    along = probe.weight if along is None else along
     rows = torch.arange(len(cases))
     ply, square, before, after = (
         torch.as_tensor(v) for v in (cases.ply, cases.square, cases.before, cases.after)
     )
 
     def edit(stage):
-        weight, bias = probe.weight[stage], probe.bias[stage]
-        direction = weight[square, after] - weight[square, before]  # [n, d_model]
+        weight, bias, way = probe.weight[stage], probe.bias[stage], along[stage]
+        reading = weight[square, after] - weight[square, before]  # [n, d_model]
         offset = bias[square, after] - bias[square, before]
+        direction = way[square, after] - way[square, before]
+        gain = (reading * direction).sum(-1)  # of the margin, for a push of one direction
 
         def move(x):
             here = x[rows, ply]
-            margin = (here * direction).sum(-1) + offset
-            size = torch.where(margin < 0, -(1 + strength) * margin, torch.zeros_like(margin))
-            step = size[:, None] * direction / direction.square().sum(-1, keepdim=True)
-            if random_seed is not None:
-                noise = torch.randn(step.shape, generator=torch.Generator().manual_seed(random_seed + stage))
-                step = noise * (step.norm(dim=-1) / noise.norm(dim=-1))[:, None]
+            margin = (here * reading).sum(-1) + offset
+            size = torch.where((margin < 0) & (gain > 0), -(1 + strength) * margin / gain, 0.0)
+            push = size[:, None] * direction
+            if pushes is not None:
+                pushes[stage] = push
             x = x.clone()
-            x[rows, ply] = here + step
+            x[rows, ply] = here + push
             return x
 
         return move
 
     return {("resid_post", stage): edit(stage) for stage in stages}
+
+
+def random_edits(cases: Cases, pushes: dict[int, torch.Tensor], seed: int):
+    """The control: pushes of the same lengths, at the same places, in random directions.
+
+    pushes: as `probe_edits` recorded them, {stage: [n, d_model]}.
+    """
+    rows, ply = torch.arange(len(cases)), torch.as_tensor(cases.ply)
+    random = torch.Generator().manual_seed(seed)
+
+    def edit(push):
+        noise = torch.randn(push.shape, generator=random)
+        noise *= (push.norm(dim=-1) / noise.norm(dim=-1))[:, None]
+
+        def move(x):
+            x = x.clone()
+            x[rows, ply] += noise
+            return x
+
+        return move
+
+    return {("resid_post", stage): edit(push) for stage, push in pushes.items()}
 
 
 def wrong_moves(logits: torch.Tensor, legal: np.ndarray) -> np.ndarray:
@@ -152,7 +206,7 @@ def run_cases(model: GPT, games: Games, cases: Cases, edits=None) -> torch.Tenso
 
 @dataclass(frozen=True)
 class Errors:
-    """Wrong moves of each case against the *edited* board, int64 [n]: see `compare`."""
+    """Wrong moves of each case, int64 [n], against one board: see `compare`."""
 
     nothing: np.ndarray
     edited: np.ndarray
@@ -167,16 +221,18 @@ def compare(
     stages: Sequence[int],
     strength: float = 1.0,
     seed: int = 0,
-) -> Errors:
-    """Count wrong moves against the edited board: doing nothing, the edit, and its random control."""
-    variants = {
-        "nothing": {},
-        "edited": probe_edits(probe, cases, stages, strength),
-        "random": probe_edits(probe, cases, stages, strength, random_seed=seed),
-    }
-    return Errors(
-        **{
-            name: wrong_moves(run_cases(model, games, cases, edits), cases.legal_after)
-            for name, edits in variants.items()
-        }
+    along: torch.Tensor | None = None,
+) -> tuple[Errors, Errors]:
+    """Count wrong moves, doing nothing, with the edit, and with its random control.
+
+    Returns the errors against the edited board and those against the true board. The first should fall and
+    the second rise if the network uses what was edited; both rise if it is merely disturbed.
+    """
+    pushes: dict[int, torch.Tensor] = {}
+    nothing = run_cases(model, games, cases)
+    edited = run_cases(model, games, cases, probe_edits(probe, cases, stages, strength, along, pushes))
+    random = run_cases(model, games, cases, random_edits(cases, pushes, seed))
+    return tuple(
+        Errors(*(wrong_moves(logits, legal) for logits in (nothing, edited, random)))
+        for legal in (cases.legal_after, cases.legal_before)
     )

@@ -10,6 +10,7 @@ import torch
 from .errors import OthelloEduError
 
 N_CLASSES = 3
+MIN_STEPS = 100
 
 
 class LinearProbe:
@@ -21,11 +22,12 @@ class LinearProbe:
     The streams are whitened before the descent (and the whitening folded back into the weights): all
     directions then have the same scale, and a few passes of Adam reach what a full solver reaches.
 
-    epochs: passes over the rows. batch_size: rows a step. learning_rate: of Adam, falling linearly to
-    zero. seed: of the order of the rows. Source: Alain and Bengio (2016); Nanda et al. (2023).
+    epochs: passes over the rows (more where rows are few, so that there are at least 100 steps).
+    batch_size: rows a step. learning_rate: of Adam, falling linearly to zero. seed: of the order of the
+    rows. Source: Alain and Bengio (2016); Nanda et al. (2023).
     """
 
-    def __init__(self, epochs: int = 6, batch_size: int = 1024, learning_rate: float = 0.02, seed: int = 0):
+    def __init__(self, epochs: int = 6, batch_size: int = 256, learning_rate: float = 0.02, seed: int = 0):
         self.epochs, self.batch_size, self.learning_rate, self.seed = epochs, batch_size, learning_rate, seed
 
     @torch.no_grad()
@@ -47,10 +49,11 @@ class LinearProbe:
             torch.zeros(n_stages, 1, N_CLASSES * n_squares),
         ]
         adam = torch.optim.Adam(parameters, lr=self.learning_rate, betas=(0.9, 0.99), fused=True)
-        n_steps = self.epochs * -(-n_rows // self.batch_size)
-        schedule = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, n_steps)
+        steps_per_epoch = -(-n_rows // self.batch_size)
+        epochs = max(self.epochs, -(-MIN_STEPS // steps_per_epoch))
+        schedule = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, epochs * steps_per_epoch)
         order = torch.Generator().manual_seed(self.seed)
-        for _ in range(self.epochs):
+        for _ in range(epochs):
             for chosen in torch.randperm(n_rows, generator=order).split(self.batch_size):
                 inputs, targets = x[:, chosen], y[chosen, None]
                 logits = torch.baddbmm(parameters[1], inputs, parameters[0])

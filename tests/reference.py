@@ -1,4 +1,4 @@
-"""Othello written slowly and plainly, square by square, to compare the bitboards with. Shares no code with them.
+"""Othello written slowly and plainly, square by square, for the bitboards to agree with.
 
 A position is a dictionary from (column, row), each 1 to 8, to "X" (black) or "O" (white); empty squares
 are missing. A board of 6x6 or 4x4 is the middle of the 8x8 one.

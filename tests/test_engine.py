@@ -60,11 +60,9 @@ def test_perft_on_every_board_is_that_of_the_slow_player(size, depth):
         assert engine.perft(plies, size) == reference.perft(plies, size)
 
 
-def test_perft_counts_passes_and_finished_games_on_4x4():
-    # The whole tree of 4x4: from some depth on every line is finished and the number stays.
-    counts = [engine.perft(depth, 4) for depth in range(15, 21)]
-    assert counts == [60060] * 6
-    assert engine.perft(11, 4) > 0
+def test_the_whole_tree_of_4x4_is_that_of_the_slow_player():
+    # Twelve moves and at most three passes: deeper, every line is finished and the number stays.
+    assert engine.perft(14, 4) < engine.perft(15, 4) == engine.perft(20, 4) == reference.perft(15, 4)
 
 
 def test_perft_refuses_a_negative_depth_and_a_board_it_does_not_know():
@@ -225,11 +223,6 @@ def test_games_are_the_same_on_any_number_of_threads():
     finally:
         numba.set_num_threads(most)
     assert all(np.array_equal(moves, games[1]) for moves in games.values())
-    # Whatever one thread or another plays, the slow player plays it too, alone.
-    turns = reference.game(reference.random_chooser(8, 999), 8)
-    assert games[most][999][
-        : games[most][999].tolist().index(-1) if -1 in games[most][999] else 60
-    ].tolist() == [reference.number(square) for square, _, _ in turns]
 
 
 def test_games_are_as_different_as_chance_makes_them():

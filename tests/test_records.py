@@ -3,7 +3,6 @@
 import dataclasses
 import random
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +12,6 @@ from hypothesis import strategies as st
 from othello_edu import records
 from othello_edu.errors import IllegalMoveError, OthelloEduError, RecordError
 from othello_edu.games import Games, random_games, replay
-
-ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "wthor"
-needs_archive = pytest.mark.skipif(not ARCHIVE.exists(), reason=f"no WTHOR archive at {ARCHIVE}")
 
 # Dots are empty squares; the game ends with them, because white has no disc left.
 WIPE_OUT = "e6f4e3f6g5d6e7f5c5"
@@ -443,11 +439,17 @@ def test_names_of_players_and_tournaments_are_read(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def archive():
-    return [records.read_wthor_records(path) for path in sorted(ARCHIVE.glob("*.wtb"))]
+def folder(shared_data):
+    if not (shared_data / "wthor").is_dir():
+        pytest.skip("no folder shared/data/wthor beside the repository")
+    return shared_data / "wthor"
 
 
-@needs_archive
+@pytest.fixture(scope="module")
+def archive(folder):
+    return [records.read_wthor_records(path) for path in sorted(folder.glob("*.wtb"))]
+
+
 def test_every_game_of_the_archive_replays_and_its_score_agrees(archive):
     counts = {"games": 0, "truncated": 0, "disagree": 0, "credited": 0}
     for file in archive:
@@ -463,26 +465,23 @@ def test_every_game_of_the_archive_replays_and_its_score_agrees(archive):
     assert counts == {"games": 60604, "truncated": 380, "disagree": 0, "credited": 1439}
 
 
-@needs_archive
-def test_the_archive_is_written_back_byte_for_byte(archive, tmp_path):
-    paths = sorted(ARCHIVE.glob("*.wtb"))
+def test_the_archive_is_written_back_byte_for_byte(folder, archive, tmp_path):
+    paths = sorted(folder.glob("*.wtb"))
     assert [file.year for file in archive] == [int(path.stem[-4:]) for path in paths]
     for file, path in zip(archive, paths, strict=True):
         records.write_wthor_records(file, tmp_path / path.name)
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
-@needs_archive
-def test_players_and_tournaments_of_the_archive_have_names(archive):
-    players = records.read_wthor_names(ARCHIVE / "WTHOR.JOU")
-    tournaments = records.read_wthor_names(ARCHIVE / "WTHOR.TRN")
+def test_players_and_tournaments_of_the_archive_have_names(folder, archive):
+    players = records.read_wthor_names(folder / "WTHOR.JOU")
+    tournaments = records.read_wthor_names(folder / "WTHOR.TRN")
     assert players[1] == "Tastet Marc" and tournaments[1] == "World Championship"
     assert "Championnat de Suède" in tournaments
     assert max(file.players.max() for file in archive) < len(players)
     assert max(file.tournaments.max() for file in archive) < len(tournaments)
 
 
-@needs_archive
 def test_human_games_survive_every_text_format(archive, tmp_path):
     games = archive[8].games
     assert len(games) > 500

@@ -1,0 +1,244 @@
+"""Probes find what is written in a stream, as well as a full solver does, and nothing where nothing is."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from othello_edu.activations import residual_streams
+from othello_edu.errors import OthelloEduError
+from othello_edu.games import random_games, replay
+from othello_edu.labels import contents
+from othello_edu.pretrained import load_pretrained
+from othello_edu.probes import LinearProbe, MajorityBaseline, accuracy
+
+
+def planted(n_games=60, n_plies=10, d_model=12, n_squares=5, seed=0, offset=0.0):
+    """Streams of two stages and, for the second stage only, labels that a matrix can read."""
+    random = torch.Generator().manual_seed(seed)
+    streams = torch.randn(2, n_games, n_plies, d_model, generator=random)
+    directions = torch.randn(d_model, n_squares * 3, generator=random)
+    labels = (streams[1] @ directions).view(n_games, n_plies, n_squares, 3).argmax(-1).numpy()
+    scales = torch.logspace(-1, 1, d_model)  # some directions vary a hundred times as much as others
+    return streams * scales + offset, labels
+
+
+def halves(streams, labels):
+    half = len(labels) // 2
+    return (streams[:, :half], labels[:half]), (streams[:, half:], labels[half:])
+
+
+# What it finds ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0])
+def test_planted_labels_are_read_where_they_are_written_and_guessed_elsewhere(offset):
+    train, test = halves(*planted(3000, offset=offset))
+    elsewhere, where = LinearProbe().fit(*train).score(*test)
+    assert where > 0.97
+    chance = MajorityBaseline().fit(train[1]).score(test[1])
+    assert chance < 0.5 and abs(elsewhere - chance) < 0.06
+
+
+def test_random_labels_are_guessed_at_chance():
+    streams, labels = planted(400)
+    random = np.random.default_rng(0).integers(0, 3, labels.shape)
+    train, test = halves(streams, random)
+    assert np.abs(LinearProbe().fit(*train).score(*test) - 1 / 3).max() < 0.03
+
+
+def test_few_rows_are_read_as_often_as_they_need():
+    train, _ = halves(*planted(20))
+    assert len(train[1]) * train[1].shape[1] == 100
+    assert LinearProbe().fit(*train).score(*train)[1] > 0.9
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Streams of the shipped model and what the player to move sees: 150 games to fit, 120 to judge."""
+    games = random_games(270, seed=0)
+    streams = residual_streams(load_pretrained("small"), games, stages=[0, 2, 5], plies=range(4, 54))
+    return streams, contents(replay(games))[:, 4:54]
+
+
+def test_as_accurate_as_the_logistic_regression_of_scikit_learn(small):
+    streams, labels = small
+    predicted = LinearProbe().fit(streams[:, :150], labels[:150]).predict(streams[:, 150:])
+    for square in (0, 1, 18, 20, 43):  # a corner, its neighbour, an inner corner, two of the middle
+        fitted, judged = labels[:150, :, square].ravel(), labels[150:, :, square].ravel()
+        for stage in (1, 2):
+            rows, held_out = (part.reshape(-1, 128).numpy() for part in streams[stage].split([150, 120]))
+            reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+            reference.fit(rows[fitted >= 0], fitted[fitted >= 0])
+            expected = reference.score(held_out[judged >= 0], judged[judged >= 0])
+            found = (predicted[stage, ..., square].ravel() == judged)[judged >= 0].mean()
+            assert found > expected - 0.01, (square, stage)
+
+
+def test_a_trained_network_holds_more_of_the_board_than_its_embedding_or_the_majority(small):
+    streams, labels = small
+    probe = LinearProbe().fit(streams[:, :150], labels[:150])
+    embedding, _, middle = probe.score(streams[:, 150:], labels[150:])
+    majority = MajorityBaseline().fit(labels[:150]).score(labels[150:])
+    assert middle > embedding + 0.1 and middle > majority + 0.1
+
+
+# How it is fitted ---------------------------------------------------------------------------------------
+
+
+def test_masked_labels_count_for_nothing():
+    streams, labels = planted()
+    masked = np.random.default_rng(0).random(labels.shape) < 0.3
+    masked[3] = True
+    twisted = np.where(masked, -1, labels)
+    assert (twisted[3] == -1).all()
+    probe = LinearProbe().fit(streams, twisted)
+    ruined = streams.clone()
+    ruined[:, 3] = 1e6 * torch.randn(ruined[:, 3].shape, generator=torch.Generator().manual_seed(1))
+    again = LinearProbe().fit(ruined, twisted)
+    assert torch.equal(probe.weight, again.weight), "rows masked throughout are not looked at"
+    right = probe.predict(streams) == labels
+    np.testing.assert_allclose(probe.score(streams, twisted), [row[~masked].mean() for row in right])
+
+
+def test_a_label_masked_everywhere_is_never_learned():
+    streams, labels = planted()
+    labels[..., 2] = -1
+    probe = LinearProbe().fit(streams, labels)
+    assert (probe.weight[:, 2] == 0).all() and (probe.weight[:, 1] != 0).all()
+
+
+def test_weights_and_biases_reproduce_the_logits():
+    streams, labels = planted(offset=3.0)
+    probe = LinearProbe().fit(streams, labels)
+    assert probe.weight.shape == (2, 5, 3, 12) and probe.bias.shape == (2, 5, 3)
+    expected = torch.einsum("sgtd,sqcd->sgtqc", streams, probe.weight) + probe.bias[:, None, None]
+    torch.testing.assert_close(probe.logits(streams), expected, rtol=1e-4, atol=1e-3)
+    predicted = probe.predict(streams)
+    assert predicted.dtype == np.int8 and predicted.shape == (2, 60, 10, 5)
+    np.testing.assert_array_equal(predicted, probe.logits(streams).argmax(-1))
+
+
+def test_predictions_of_many_rows_are_those_of_each():
+    streams, labels = planted(500)
+    probe = LinearProbe().fit(streams[:, :60], labels[:60])
+    assert streams[0, ..., 0].numel() > 4096, "more rows than go through at once"
+    in_parts = np.concatenate([probe.predict(part) for part in streams.split(7, dim=1)], axis=1)
+    np.testing.assert_array_equal(probe.predict(streams), in_parts)
+
+
+def test_the_same_seed_gives_the_same_probe_and_leaves_the_streams_alone():
+    streams, labels = planted()
+    before = streams.clone()
+    first, second = LinearProbe(seed=1).fit(streams, labels), LinearProbe(seed=1).fit(streams, labels)
+    assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)
+    assert torch.equal(streams, before)
+    assert not torch.equal(LinearProbe(seed=2).fit(streams, labels).weight, first.weight)
+
+
+def test_stages_are_fitted_independently():
+    streams, labels = planted()
+    both, one = LinearProbe().fit(streams, labels), LinearProbe().fit(streams[1:], labels)
+    torch.testing.assert_close(both.weight[1:], one.weight, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_may_come_flat_and_in_half_precision():
+    streams, labels = planted()
+    flat, flat_labels = streams.flatten(1, 2), labels.reshape(-1, 5)
+    expected = LinearProbe().fit(streams, labels)
+    found = LinearProbe().fit(flat, flat_labels)
+    assert torch.equal(found.weight, expected.weight)
+    np.testing.assert_array_equal(found.score(flat, flat_labels), expected.score(streams, labels))
+    half = LinearProbe(epochs=20).fit(streams.half(), labels)
+    assert half.weight.dtype == torch.float32 and half.score(streams.half(), labels)[1] > 0.9
+
+
+def test_a_direction_that_never_varies_does_no_harm():
+    streams, labels = planted(400)
+    streams[..., 0] = 1.0
+    streams[..., 1] = streams[..., 2]
+    probe = LinearProbe().fit(streams, labels)
+    assert torch.isfinite(probe.weight).all() and probe.score(streams, labels)[1] > 0.8
+
+
+# Controls and accuracy ----------------------------------------------------------------------------------
+
+
+def test_the_majority_is_the_commonest_class_of_each_square_at_each_ply():
+    # Three games, two plies, two squares.
+    labels = np.array([[[0, 1], [2, 2]], [[0, 2], [1, 2]], [[1, 1], [1, -1]]])
+    baseline = MajorityBaseline().fit(labels)
+    np.testing.assert_array_equal(baseline.classes, [[0, 1], [1, 2]])
+    np.testing.assert_array_equal(baseline.predict(2), [[[0, 1], [1, 2]]] * 2)
+    assert baseline.score(labels) == pytest.approx(8 / 11)
+
+
+def test_accuracy_by_square_by_ply_and_by_game():
+    labels = np.array([[[0, 1], [2, 2]], [[0, 2], [-1, -1]]])  # [game, ply, square]
+    predicted = np.array([[[0, 1], [2, 0]], [[1, 2], [0, 0]]])
+    assert accuracy(predicted, labels) == pytest.approx(4 / 6)
+    np.testing.assert_allclose(accuracy(predicted, labels, by="square"), [2 / 3, 2 / 3])
+    np.testing.assert_allclose(accuracy(predicted, labels, by="ply"), [3 / 4, 1 / 2])
+    np.testing.assert_allclose(accuracy(predicted, labels, by="game"), [3 / 4, 1 / 2])
+    stages = np.stack([predicted, labels])
+    np.testing.assert_allclose(accuracy(stages, labels), [4 / 6, 1])
+    assert accuracy(stages, labels, by="ply").shape == (2, 2)
+
+
+def test_accuracy_of_nothing_is_not_a_number():
+    labels = np.array([[[0, -1]], [[1, -1]]])
+    found = accuracy(np.zeros_like(labels), labels, by="square")
+    assert found[0] == 0.5 and np.isnan(found[1])
+
+
+# Errors -------------------------------------------------------------------------------------------------
+
+
+def test_labels_of_all_plies_are_refused_with_what_to_do():
+    streams, labels = planted()
+    longer = np.concatenate([labels, labels[:, :1]], axis=1)
+    for act in (LinearProbe().fit, LinearProbe().fit(streams, labels).score):
+        with pytest.raises(
+            OthelloEduError, match=r"do not describe the same rows: .*e\.g\. labels\[:, :-1\]"
+        ):
+            act(streams, longer)
+
+
+@pytest.mark.parametrize("wrong", [3, -2])
+def test_labels_that_are_no_contents_are_refused(wrong):
+    streams, labels = planted()
+    labels[0, 0, 0] = wrong
+    with pytest.raises(OthelloEduError, match="labels must be 0, 1, 2 or -1"):
+        LinearProbe().fit(streams, labels)
+
+
+def test_a_probe_with_nothing_to_fit_or_not_fitted_says_so():
+    streams, labels = planted()
+    with pytest.raises(OthelloEduError, match="every row of the labels is masked"):
+        LinearProbe().fit(streams, np.full_like(labels, -1))
+    for act in (LinearProbe().logits, LinearProbe().predict):
+        with pytest.raises(OthelloEduError, match="not fitted: call fit first"):
+            act(streams)
+    with pytest.raises(OthelloEduError, match="not fitted: call fit first"):
+        MajorityBaseline().predict(3)
+    with pytest.raises(OthelloEduError, match=r"must be \[n_games, time, n_squares\]"):
+        MajorityBaseline().fit(labels[0])
+
+
+def test_streams_of_another_model_are_refused():
+    streams, labels = planted()
+    probe = LinearProbe().fit(streams, labels)
+    for other in (streams[:1], streams[..., :4]):
+        with pytest.raises(OthelloEduError, match=r"this probe was fitted on \[2, …, 12\]"):
+            probe.predict(other)
+
+
+def test_accuracy_refuses_what_does_not_fit():
+    labels = np.zeros((2, 3, 4), int)
+    with pytest.raises(OthelloEduError, match="by is 'tile'"):
+        accuracy(labels, labels, by="tile")
+    for predicted, truth in ((labels[:, :2], labels), (labels[0], labels[0])):
+        with pytest.raises(OthelloEduError, match="must end in the same"):
+            accuracy(predicted, truth)
