@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import othello_edu as oe
+
 
 def test_the_package_and_its_training_import_nothing_that_draws(root):
     drawing = ("matplotlib", "ipywidgets", "anywidget", "IPython", "jupyterlab", "sklearn")
@@ -14,3 +16,12 @@ def test_the_package_and_its_training_import_nothing_that_draws(root):
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
     assert done.stdout == "[] True\n", done.stderr
+
+
+def test_the_names_that_notebooks_rely_on_are_exported():
+    names = """
+        Board GPT GPTConfig Games Positions auroc contents load_pretrained next_tokens perft random_games
+        read_pgn read_transcripts read_wthor refuted replay residual_streams split_games stable_exact
+        stable_paper stable_sound tokens write_pgn write_transcripts write_wthor
+    """.split()
+    assert [name for name in names if not callable(getattr(oe, name, None))] == []
