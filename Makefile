@@ -9,8 +9,7 @@ WORKERS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-# One thread for each worker: two processes that each ask for every core slow each other down many times.
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -46,8 +45,9 @@ test: test-package test-notebooks  ## run all tests: the package, the site, ever
 test-package: $(INSTALLED)  ## run the tests of the package and of the site
 	$(PYTEST) tests
 
+# One thread for each worker: two kernels that each ask for every core slow each other down.
 test-notebooks: $(INSTALLED)  ## run every notebook and compare the outputs that cannot vary
-	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+	OMP_NUM_THREADS=1 $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
 test-slow: $(INSTALLED)  ## run the tests that `make test` leaves out because they take minutes
 	$(PYTEST) -m slow tests
