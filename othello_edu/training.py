@@ -89,13 +89,13 @@ PRESETS: dict[str, tuple[GPTConfig, TrainingConfig]] = {
     "mini": (
         GPTConfig(board_size=6, n_layer=2, n_head=1, d_model=64),
         TrainingConfig(
-            n_games=120_000,
+            n_games=150_000,
             batch_size=64,
-            learning_rate=2e-2,
-            adamw_learning_rate=4e-3,
+            learning_rate=1.3e-2,
+            adamw_learning_rate=6e-3,
             warmup_steps=50,
             decay=0.8,
-            eval_every=8_000,
+            eval_every=10_000,
         ),
     ),
     "small": (GPTConfig(), TrainingConfig()),
