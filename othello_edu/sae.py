@@ -5,6 +5,7 @@ and writes, `h = relu(x W + b)`, `x̂ = h Wᵀ`, with a bias on the encoder only
 features' directions and have length 1 here (the paper's code normalises the other axis).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,31 +108,39 @@ class Panel:
 
 
 @torch.no_grad()
-def panel(model: GPT, sae: SparseAutoencoder, stage: int, games: Games, batch_size: int = 256) -> Panel:
+def panel(
+    model: GPT,
+    sae: SparseAutoencoder,
+    stage: int,
+    games: Games,
+    plies: Sequence[int] | None = None,
+    batch_size: int = 256,
+) -> Panel:
     """Judge an SAE of a stage on games that it was not fitted on.
 
-    Every position that is followed by a move counts (moves 2 to the last are predicted). Raises
-    OthelloEduError for a stage that the model does not have, or an SAE of another width.
+    plies: which rows are replaced and counted, as in `residual_streams`, all by default; give those that
+    the SAE was fitted on. Of these, every position that is followed by a move counts. Raises
+    OthelloEduError for a stage or plies that the model does not have, or an SAE of another width.
     """
     if len(sae.weight) != model.config.d_model:
         raise OthelloEduError(
             f"the SAE reads {len(sae.weight)} dimensions; the model has {model.config.d_model}"
         )
     model.eval()
-    place = ("resid_post", stage)
-    x = residual_streams(model, games, [stage], batch_size=batch_size)[0][next_tokens(games) != PADDING]
+    rows = list(range(model.config.n_ctx)) if plies is None else list(plies)
+    x = residual_streams(model, games, [stage], rows, batch_size=batch_size)[0]
+    x = x[next_tokens(games)[:, rows] != PADDING]
     mean = x.mean(0)
     active = torch.zeros(sae.bias.shape, dtype=torch.float64)
     squared_error = 0.0
-    for rows in x.split(8192):
-        h = sae.encode(rows)
+    for part in x.split(8192):
+        h = sae.encode(part)
         active += (h > 0).double().sum(0)
-        squared_error += (rows - sae.decode(h)).double().square().sum().item()
+        squared_error += (part - sae.decode(h)).double().square().sum().item()
     density = (active / len(x)).numpy()
-    replacements = {"loss": None, "loss_spliced": sae, "loss_ablated": lambda value: mean.expand_as(value)}
+    replacements = {"loss": None, "loss_spliced": sae, "loss_ablated": lambda part: mean.expand_as(part)}
     losses = {
-        name: _loss(model, games, {place: replace} if replace else {}, batch_size)
-        for name, replace in replacements.items()
+        name: _loss(model, games, stage, rows, replace, batch_size) for name, replace in replacements.items()
     }
     return Panel(
         l0=float(density.sum()),
@@ -142,11 +151,16 @@ def panel(model: GPT, sae: SparseAutoencoder, stage: int, games: Games, batch_si
     )
 
 
-def _loss(model, games, edits, batch_size):
+def _loss(model, games, stage, rows, replace, batch_size):
+    def edit(value):
+        value = value.clone()
+        value[:, rows] = replace(value[:, rows])
+        return value
+
     total, count = 0.0, 0
     for batch in batches(games, batch_size):
-        targets = next_tokens(batch)
-        logits = model(tokens(batch), edits=edits)
+        targets = next_tokens(batch)[:, rows]
+        logits = model(tokens(batch), edits={("resid_post", stage): edit} if replace else {})[:, rows]
         total += F.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=PADDING, reduction="sum"
         ).item()

@@ -165,6 +165,32 @@ def test_the_loss_of_the_panel_is_the_loss_of_the_network(model, games):
     assert panel(model, plus_and_minus(), 2, games).loss == pytest.approx(np.mean(expected), abs=1e-5)
 
 
+def test_only_the_plies_that_are_named_are_replaced_and_counted(model, games):
+    named = [3, 4, 10]
+    stream = model.run_with_cache(tokens(games))[1]["resid_post"][1]
+    targets = next_tokens(games)
+
+    def loss(stream):
+        log_p = model(tokens(games), edits={("resid_post", 1): lambda _: stream}).log_softmax(-1)
+        return -log_p.gather(-1, targets[..., None])[:, named, 0].mean().item()
+
+    silent = with_weights(torch.eye(D), torch.full((D,), -1e6))
+    silenced, ablated = stream.clone(), stream.clone()
+    silenced[:, named] = 0
+    ablated[:, named] = stream[:, named].mean((0, 1))
+    found = panel(model, silent, 1, games, plies=named, batch_size=8)
+    assert found.loss == pytest.approx(loss(stream), abs=1e-5)
+    assert found.loss_spliced == pytest.approx(loss(silenced), abs=1e-5)
+    assert found.loss_ablated == pytest.approx(loss(ablated), abs=1e-5)
+    of_all = panel(model, silent, 1, games)
+    assert len({round(p.loss, 4) for p in (found, of_all)}) == 2
+
+    x = stream[:, named]
+    expected = 1 - x.square().sum() / (x - x.mean((0, 1))).square().sum()
+    assert found.explained_variance == pytest.approx(expected.item(), abs=1e-4)
+    assert found.dead_fraction == 1
+
+
 def test_loss_recovered_is_the_share_of_the_way_back():
     numbers = Panel(3.0, 0.9, 0.1, np.ones(4), loss=2.0, loss_spliced=2.25, loss_ablated=3.0)
     assert numbers.loss_recovered == 0.75
@@ -177,3 +203,5 @@ def test_a_stage_that_does_not_exist_and_an_autoencoder_of_another_width_are_ref
             panel(model, plus_and_minus(), stage, games)
     with pytest.raises(OthelloEduError, match="the SAE reads 8 dimensions; the model has 16"):
         panel(model, SparseAutoencoder(8, 8), 1, games)
+    with pytest.raises(OthelloEduError, match="plies must lie in 0..30"):
+        panel(model, plus_and_minus(), 1, games, plies=[31])
