@@ -71,7 +71,8 @@ q1 = Question(
         ),
         Misconception(
             _any_disc_will_do,
-            "You count a disc as read correctly whoever it belongs to. Mine and theirs are different answers.",
+            "You count a disc as read correctly whoever it belongs to. Mine and theirs are different "
+            "answers.",
         ),
         Misconception(
             _share_of_all_squares,
@@ -79,8 +80,8 @@ q1 = Question(
         ),
     ],
     advice=(
-        "Make a mask of the squares that hold a disc, from `labels` alone; `(predicted == labels)[mask]` then "
-        "holds one True or False for each disc."
+        "Make a mask of the squares that hold a disc, from `labels` alone; `(predicted == labels)[mask]` "
+        "then holds one True or False for each disc."
     ),
     why=(
         "The truth decides which squares count, not the prediction. On these squares a probe has to know who "
@@ -139,8 +140,8 @@ q2 = Question(
     misconceptions=[
         Misconception(
             _chosen_on_the_test,
-            "You choose the guesses on the games that you score them on. They fit those games better than any "
-            "others: what is learned, even a table of guesses, is learned on the training games.",
+            "You choose the guesses on the games that you score them on. They fit those games better than "
+            "any others: what is learned, even a table of guesses, is learned on the training games.",
         ),
         Misconception(
             _scored_on_the_training,
@@ -148,17 +149,18 @@ q2 = Question(
         ),
         Misconception(
             _one_guess_a_square,
-            "You guess the same for a square throughout the game. At the first move a corner is empty, at the "
-            "last it is not: choose one guess for each square *at each ply*.",
+            "You guess the same for a square throughout the game. At the first move a corner is empty, at "
+            "the last it is not: choose one guess for each square *at each ply*.",
         ),
         Misconception(
             _one_guess_a_ply,
-            "You make one guess for the whole board at each ply. The centre fills up long before the corners.",
+            "You make one guess for the whole board at each ply. The centre fills up long before the "
+            "corners.",
         ),
         Misconception(
             _one_guess,
-            "You guess the same for every square at every ply. Whoever does not look at the network may still "
-            "know the square and the number of the move.",
+            "You guess the same for every square at every ply. Whoever does not look at the network may "
+            "still know the square and the number of the move.",
         ),
         Misconception(
             _masked_are_wrong,
@@ -174,7 +176,7 @@ q2 = Question(
         "`[3, time, 64]`. The largest count is the guess; compare it with every test game."
     ),
     why=(
-        "A table with one entry for each square and ply looks at no network and at no move. What it scores on "
-        "unseen games is where the credit of a probe begins. The package calls it `MajorityBaseline`."
+        "A table with one entry for each square and ply looks at no network and at no move. What it scores "
+        "on unseen games is where the credit of a probe begins. The package calls it `MajorityBaseline`."
     ),
 )

@@ -52,18 +52,18 @@ q1 = Question(
     misconceptions=[
         Misconception(
             _illegal_only,
-            "You count the illegal moves among those chosen. Each of them has kept a legal move out, and that "
-            "is a mistake as well: the published count has both.",
+            "You count the illegal moves among those chosen. Each of them has kept a legal move out, and "
+            "that is a mistake as well: the published count has both.",
         ),
         Misconception(
             _first_choice,
-            "You look at the first choice only. It can stay legal on both boards, and then the count could not "
-            "see an edit at all.",
+            "You look at the first choice only. It can stay legal on both boards, and then the count could "
+            "not see an edit at all.",
         ),
         Misconception(
             _more_than_its_share,
-            "You choose every move that is likelier than one in sixty. How many that makes depends on how sure "
-            "the network is; choose as many moves as are legal.",
+            "You choose every move that is likelier than one in sixty. How many that makes depends on how "
+            "sure the network is; choose as many moves as are legal.",
         ),
         Misconception(
             _more_than_half_its_share,
@@ -73,15 +73,15 @@ q1 = Question(
         Misconception(
             _least_likely, "You take the least likely moves: `argsort` puts the smallest number first."
         ),
-        Misconception(_right_moves, "You count the moves that are right. The question asks for the wrong ones."),
+        Misconception(_right_moves, "You count the moves that are right. Which ones are wrong?"),
     ],
     advice=(
-        "Let `k` be the number of legal moves. Mark the `k` likeliest moves in a second mask; a move is wrong "
-        "where the two masks differ."
+        "Let `k` be the number of legal moves. Mark the `k` likeliest moves in a second mask; a move is "
+        "wrong where the two masks differ."
     ),
     why=(
-        "With as many moves chosen as are legal, every illegal one has displaced a legal one, so the count is "
-        "even, and zero only if the legal moves are exactly the likeliest ones."
+        "With as many moves chosen as are legal, every illegal one has displaced a legal one, so the count "
+        "is even, and zero only if the legal moves are exactly the likeliest ones."
     ),
 )
 
@@ -151,8 +151,8 @@ q2 = Question(
         ),
         Misconception(
             _along_reading,
-            "You step along `reading`. The margin comes out right, but the stream goes where the probe looks, "
-            "not where discs are written.",
+            "You step along `reading`. The margin comes out right, but the stream goes where the probe "
+            "looks, not where discs are written.",
         ),
         Misconception(
             _too_short,
