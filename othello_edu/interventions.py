@@ -200,7 +200,8 @@ def wrong_moves(logits: torch.Tensor, legal: np.ndarray) -> np.ndarray:
 def run_cases(model: GPT, games: Games, cases: Cases, edits=None) -> torch.Tensor:
     """The network's logits at the position of each case, [n, vocabulary]."""
     model.eval()
-    logits = model(tokens(games[cases.game]), edits=edits or {})
+    read = tokens(games[cases.game])[:, : cases.ply.max() + 1]  # later moves change nothing before them
+    logits = model(read, edits=edits or {})
     return logits[torch.arange(len(cases)), torch.as_tensor(cases.ply)]
 
 
