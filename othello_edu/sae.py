@@ -64,7 +64,7 @@ def train_sae(
         raise OthelloEduError("x needs at least one row, and finite numbers only")
     d_model = x.shape[1]
     sae = SparseAutoencoder(d_model, n_features or 2 * d_model, seed)
-    adam = torch.optim.AdamW(sae.parameters(), lr=learning_rate, weight_decay=0.0)
+    adam = torch.optim.AdamW(sae.parameters(), lr=learning_rate, weight_decay=0.0, fused=True)
     order = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         for chosen in torch.randperm(len(x), generator=order).split(batch_size):
