@@ -25,8 +25,6 @@ from bs4 import BeautifulSoup
 ROOT = Path(__file__).resolve().parent.parent
 VENDOR = ROOT / "book" / "vendor"
 NARROW = 320  # CSS pixels: the width that WCAG 1.4.10 asks for
-# sphinx-thebe declares the same constant twice on a page; nothing uses it, since thebe is switched off.
-HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
@@ -227,7 +225,7 @@ def opened(browser, url: str, scheme: str = "light", width: int = 1200, home: st
     context.add_init_script(f"for (const key of ['mode', 'theme']) localStorage.setItem(key, '{scheme}')")
     page = context.new_page()
     page.set_default_timeout(90_000)  # ms: other tests may share the processor
-    page.on("pageerror", lambda error: HARMLESS in str(error) or faults.append(f"error: {error}"))
+    page.on("pageerror", lambda error: faults.append(f"error: {error}"))
     page.on("console", lambda message: message.type == "error" and faults.append(f"console: {message.text}"))
     page.on(
         "response", lambda answer: answer.status >= 400 and faults.append(f"{answer.status} {answer.url}")
