@@ -9,11 +9,12 @@ WORKERS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+INTEROP := .venv-interop
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install book test test-package test-notebooks test-slow lab notebooks lint bench clean set-url
+.PHONY: help install book test test-package test-notebooks test-slow test-interop lab notebooks lint bench clean set-url
 
 help:  ## list these targets
 	@echo "Usage: make TARGET [PYTHON=python3.12] [WORKERS=2]"
@@ -51,6 +52,12 @@ test-notebooks: $(INSTALLED)  ## run every notebook and compare the outputs that
 
 test-slow: $(INSTALLED)  ## run the tests that `make test` leaves out because they take minutes
 	$(PYTEST) -m slow tests
+
+test-interop:  ## compare with the real TransformerLens and SAELens, in an environment of its own
+	@test -x $(INTEROP)/bin/python || $(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install -e . "$$(grep '^torch==' constraints.txt)" \
+	  'transformer-lens>=3.9,<4' 'sae-lens>=6.54,<7' 'pytest>=8.3,<10' 'hypothesis>=6.112,<7'
+	$(INTEROP)/bin/python -m pytest -m interop tests/test_interop_real.py
 
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab --notebook-dir=notebooks
