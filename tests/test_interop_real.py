@@ -1,4 +1,4 @@
-"""The real TransformerLens and SAELens load what `interop` writes. `make test-interop` installs and runs this."""
+"""The real TransformerLens and SAELens load what `interop` writes: `make test-interop` installs them."""
 
 import numpy as np
 import pytest
