@@ -128,7 +128,7 @@ def transformer_lens_config(config: GPTConfig) -> dict:
 def to_transformer_lens(model: GPT) -> dict[str, torch.Tensor]:
     """The weights under TransformerLens' names, LayerNorms not folded, squares transposed.
 
-    For `HookedTransformer(HookedTransformerConfig(**transformer_lens_config(model.config)))`, loaded with
+    For a `HookedTransformer` of the shape that `transformer_lens_config` gives, loaded with its
     `load_and_process_state_dict`. Its tokens are those of the public OthelloGPT weights.
     """
     config, weights, tokens = model.config, _copy(model), _transposed(model.config.board_size)
