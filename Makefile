@@ -55,9 +55,8 @@ test-slow: $(INSTALLED)  ## run the tests that `make test` leaves out because th
 
 test-interop:  ## compare with the real TransformerLens and SAELens, in an environment of its own
 	@test -x $(INTEROP)/bin/python || $(PYTHON) -m venv $(INTEROP)
-	$(INTEROP)/bin/python -m pip install -e . "$$(grep '^torch==' constraints.txt)" \
-	  'transformer-lens>=3.9,<4' 'sae-lens>=6.54,<7' 'pytest>=8.3,<10' 'hypothesis>=6.112,<7'
-	$(INTEROP)/bin/python -m pytest -m interop tests/test_interop_real.py
+	$(INTEROP)/bin/python -m pip install -e '.[interop]' -c constraints.txt
+	$(INTEROP)/bin/python -m pytest -m interop tests/test_interop.py
 
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab --notebook-dir=notebooks

@@ -24,7 +24,7 @@ from .sae import SparseAutoencoder
 
 State = Mapping[str, torch.Tensor]
 
-BLACK_TO_PLAY, WHITE_TO_PLAY, EITHER = range(3)  # modes of the published probe
+BLACK_TO_PLAY, WHITE_TO_PLAY = 0, 1  # modes of the published probe; a third is either
 BLANK, WHITE, BLACK = range(3)  # its options
 SAE_FILE, SAE_CONFIG = "sae_weights.safetensors", "cfg.json"
 
@@ -273,13 +273,12 @@ def from_published_probe(probe: torch.Tensor) -> LinearProbe:
     if probe.ndim != 5 or probe.shape[0] != 3 or tuple(probe.shape[2:]) != (8, 8, 3):
         raise CheckpointError(f"the tensor has shape {tuple(probe.shape)}; it must be [3, d_model, 8, 8, 3]")
     black, white = probe[BLACK_TO_PLAY].float(), probe[WHITE_TO_PLAY].float()  # [d_model, 8, 8, 3]
-    classes = {EMPTY: (BLANK, BLANK), MINE: (BLACK, WHITE), THEIRS: (WHITE, BLACK)}
-    weight = [
-        (black[..., one] + white[..., other]) / 2 for one, other in (classes[k] for k in sorted(classes))
-    ]
+    empty = black[..., BLANK] + white[..., BLANK]
+    mine = black[..., BLACK] + white[..., WHITE]
+    theirs = black[..., WHITE] + white[..., BLACK]
+    weight = torch.stack([empty, mine, theirs]) / 2  # [class, d_model, letter, digit]
     read = LinearProbe()
-    # Their rows are letters: [d_model, letter, digit] becomes [square, d_model].
-    read.weight = torch.stack([w.transpose(1, 2).flatten(1).T for w in weight], 1)[None].contiguous()
+    read.weight = weight.permute(3, 2, 0, 1).reshape(1, 64, *weight.shape[:2])
     read.bias = torch.zeros(1, 64, 3)
     return read
 

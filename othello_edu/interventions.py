@@ -16,7 +16,7 @@ from .errors import OthelloEduError
 from .games import CENTRE, PADDING, Games, Positions, move_squares, tokens
 from .labels import EMPTY, MINE, THEIRS
 from .model import GPT
-from .probes import LinearProbe, _rows
+from .probes import LinearProbe, labelled_rows
 
 KINDS = ("flip", "erase")
 
@@ -96,11 +96,7 @@ def board_directions(streams: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
     streams [n_stages, …, d_model]; labels int […, n_squares] in 0..2, or -1 for masked, as for `LinearProbe`.
     Raises OthelloEduError where shapes do not fit or every row is masked.
     """
-    x, y = _rows(streams, labels)
-    used = (y >= 0).any(-1)
-    x, y = x[:, used].float(), y[used]
-    if len(y) == 0:
-        raise OthelloEduError("every row of the labels is masked: there is nothing to fit")
+    x, y = labelled_rows(streams, labels)
     holds = torch.cat([y == MINE, y == THEIRS, torch.ones(len(y), 1, dtype=torch.bool)], -1).float()
     # The centre is never empty and small boards leave squares out, so that columns depend on one another:
     # the pseudo-inverse takes the smallest of the solutions.

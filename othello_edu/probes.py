@@ -36,11 +36,7 @@ class LinearProbe:
 
         Rows that are masked throughout are left out. Raises OthelloEduError where shapes do not fit.
         """
-        x, y = _rows(streams, labels)
-        used = (y >= 0).any(-1)
-        x, y = x[:, used].float(), y[used]  # a copy: the caller's streams stay as they are
-        if len(y) == 0:
-            raise OthelloEduError("every row of the labels is masked: there is nothing to fit")
+        x, y = labelled_rows(streams, labels)
         n_stages, n_rows, d_model = x.shape
         mean, whiten = _whiten(x)
         n_squares = y.shape[1]
@@ -150,6 +146,19 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, by: str | None = None) -
     counted = labels >= 0
     with np.errstate(invalid="ignore"):
         return ((predicted == labels) & counted).sum(axes[by]) / counted.sum(axes[by])
+
+
+def labelled_rows(streams: torch.Tensor, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows that have a label for some square: float32 [n_stages, n, d_model], int64 [n, n_squares].
+
+    A copy, so that the caller's streams stay as they are. Takes what `LinearProbe.fit` takes; raises
+    OthelloEduError where shapes do not fit or every row is masked.
+    """
+    x, y = _rows(streams, labels)
+    used = (y >= 0).any(-1)
+    if not used.any():
+        raise OthelloEduError("every row of the labels is masked: there is nothing to fit")
+    return x[:, used].float(), y[used]
 
 
 def _rows(streams, labels):

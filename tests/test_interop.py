@@ -25,6 +25,7 @@ from othello_edu.interop import (
 )
 from othello_edu.labels import EMPTY, MINE, THEIRS
 from othello_edu.model import GPT, GPTConfig
+from othello_edu.pretrained import load_pretrained
 from othello_edu.probes import LinearProbe
 from othello_edu.sae import SparseAutoencoder
 
@@ -384,3 +385,51 @@ def test_sae_weights_that_this_package_cannot_hold_are_refused(tmp_path, change,
     (tmp_path / "cfg.json").write_text("[]")
     with pytest.raises(CheckpointError, match="cfg.json does not describe an SAE"):
         read_saelens(tmp_path)
+
+
+# The real TransformerLens and SAELens: `make test-interop` --------------------------------------------------
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("fold", [False, True])
+def test_transformer_lens_computes_the_same_logits_and_streams(fold):
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+    small, games = load_pretrained("small"), random_games(20, seed=0)
+
+    hooked = HookedTransformer(HookedTransformerConfig(**transformer_lens_config(small.config)))
+    folding = dict.fromkeys(
+        ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases"), fold
+    )
+    hooked.load_and_process_state_dict(to_transformer_lens(small), **folding)
+    hooked.eval()
+    with torch.no_grad():
+        logits, cache = hooked.run_with_cache(mirrored(games))
+        ours, ours_cache = small.run_with_cache(tokens(games), names=("resid_post",))
+    theirs = in_our_order(logits).log_softmax(-1)
+    torch.testing.assert_close(theirs, ours.log_softmax(-1), rtol=1e-3, atol=2e-3)
+    if not fold:  # folding moves the streams' mean, which nothing reads
+        last = cache["blocks.7.hook_resid_post"]
+        torch.testing.assert_close(last, ours_cache["resid_post"][8], rtol=1e-3, atol=2e-3)
+
+    back = from_transformer_lens(hooked.state_dict())
+    with torch.no_grad():
+        again = back(tokens(games)).log_softmax(-1)
+    torch.testing.assert_close(again, ours.log_softmax(-1), rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.interop
+def test_saelens_reconstructs_the_same_streams_and_its_folder_is_read_back(tmp_path):
+    from sae_lens import SAE
+
+    sae = SparseAutoencoder(128, 256, seed=3).requires_grad_(False)
+    sae.bias.copy_(0.1 * torch.randn(256, generator=torch.Generator().manual_seed(4)))
+    write_saelens(sae, tmp_path / "ours", stage=4)
+    theirs = SAE.load_from_disk(str(tmp_path / "ours"), device="cpu")
+    x = torch.randn(50, 128, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.encode(x), sae.encode(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(theirs(x), sae(x), rtol=1e-4, atol=1e-4)
+    theirs.save_model(str(tmp_path / "theirs"))
+    again = read_saelens(tmp_path / "theirs")
+    assert torch.equal(again.weight, sae.weight) and torch.equal(again.bias, sae.bias)

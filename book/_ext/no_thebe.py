@@ -7,9 +7,7 @@ error in every page's console, and names a script on another site.
 
 def drop_thebe(app, pagename, templatename, context, doctree):
     for kind in ("script_files", "css_files"):
-        kept = [file for file in context.get(kind, ()) if not is_thebes(file)]
-        if kind in context:
-            context[kind] = kept
+        context[kind] = [file for file in context[kind] if not is_thebes(file)]
 
 
 def is_thebes(file) -> bool:

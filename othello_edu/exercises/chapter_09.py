@@ -19,6 +19,7 @@ def _enclosed(edge, square, colour):
     return turned
 
 
+# Nothing of the above is called here: the solution shows this function's own source, and has to be whole.
 def survivors(edge):
     def place(square, colour):
         """The edge after a disc is put on a square, and the discs it turns over."""
