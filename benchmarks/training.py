@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from othello_edu.games import next_tokens, random_games, tokens
 from othello_edu.model import GPT
-from othello_edu.training import PRESETS, TrainingRun, optimizers, training_step
+from othello_edu.parallel import BatchGradient, fastest_precision
+from othello_edu.training import PRESETS, new_run, training_step
 
 
 def matrix_product_peak(size: int = 1536, repeats: int = 10) -> float:
@@ -33,9 +34,9 @@ def matrix_product_peak(size: int = 1536, repeats: int = 10) -> float:
 
 def our_step(model_config, config):
     """One step of `othello_edu.training`, as a function without arguments."""
-    model = GPT(model_config)
-    run = TrainingRun(model, config, optimizers(model, config))
-    return lambda: training_step(run, "cpu")
+    run = new_run(GPT(model_config), replace(config, precision=fastest_precision("cpu")))
+    gradient = BatchGradient(run.model, run.config.precision, config.batch_size)
+    return lambda: training_step(run, gradient)
 
 
 def plain_step(model_config, config):

@@ -8,17 +8,37 @@ from pathlib import Path
 import torch
 
 from .errors import OthelloEduError
-from .pretrained import export
+from .parallel import PRECISIONS, process, process_group
+from .pretrained import export, starting_point
 from .training import CHECKPOINT, LOG, PRESETS, train
 
 
 def _train(arguments: argparse.Namespace) -> None:
     model_config, config = PRESETS[arguments.preset]
-    changes = {"n_games": arguments.games, "seed": arguments.seed}
+    changes = {"n_games": arguments.games, "seed": arguments.seed, "precision": arguments.precision}
+    start = None
+    if arguments.start is not None:
+        start = starting_point(arguments.start)
+        model_config = start[0].config
+        read = start[1]["training"]
+        changes["seed"] = read["seed"] if arguments.seed is None else arguments.seed
+        # Another seed has other games, so that none of them has been read.
+        changes["first_game"] = start[1]["games_read"] if changes["seed"] == read["seed"] else 0
     config = replace(config, **{name: value for name, value in changes.items() if value is not None})
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    run = train(model_config, config, arguments.out, arguments.resume, arguments.device)
+    with process_group(arguments.device) as device:
+        run = train(
+            model_config,
+            config,
+            arguments.out,
+            arguments.resume,
+            device,
+            start=start,
+            compiled=arguments.compile,
+        )
+        if process()[0] > 0:
+            return
     last = run.log[-1]
     print(
         f"{run.games:,} games in {run.seconds / 60:.1f} min: loss {last['loss']:.4f}, excess loss "
@@ -76,6 +96,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoint and log"
     )
+    command.add_argument(
+        "--start",
+        metavar="MODEL",
+        help="begin with the weights of a shipped model or of a folder that `export` wrote, and read N games "
+        "more (default: random weights)",
+    )
+    command.add_argument(
+        "--precision",
+        choices=("auto", *PRECISIONS),
+        help="of matrix products; auto: what this machine multiplies faster (default)",
+    )
+    command.add_argument("--compile", action="store_true", help="through torch.compile: minutes to begin")
     command.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
     command.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"

@@ -106,7 +106,7 @@ class Attention(nn.Module):
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
         dropout = self.dropout if self.training else 0.0
         if not tap.wants("attn_pattern"):
-            mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout)
+            mixed = attention(query, key, value, dropout)
         else:  # the same sum, written out, so that the pattern can be seen and changed
             scores = query @ key.transpose(-2, -1) * (D // self.n_head) ** -0.5  # (B, H, T, T)
             future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
@@ -115,6 +115,14 @@ class Attention(nn.Module):
             mixed = pattern @ value
         mixed = mixed.transpose(1, 2).reshape(B, T, D)
         return F.dropout(self.out(mixed), self.dropout, self.training)
+
+
+def attention(query, key, value, dropout: float) -> torch.Tensor:
+    """Causal attention by torch's fused kernel; each (B, H, T, D/H)."""
+    if query.is_cpu and query.dtype == torch.bfloat16:  # its kernel for these is many times slower
+        query, key, value = query.float(), key.float(), value.float()
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout)
 
 
 class MLP(nn.Module):

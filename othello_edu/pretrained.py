@@ -18,10 +18,28 @@ from .training import EVALUATION_SEED, LOG, evaluate, read_run
 WEIGHTS = Path(__file__).parent / "weights"
 MODEL_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "card.json"
 
+# What the card of a model says about its training; the next one's card repeats it if it goes on from there.
+HISTORY = ("training", "games_read", "command", "commit", "seconds", "device")
+
 
 def shipped() -> tuple[str, ...]:
     """Names that `load_pretrained` knows, in alphabetical order."""
     return tuple(sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG_FILE}")))
+
+
+def starting_point(name: str | Path) -> tuple[GPT, dict]:
+    """A model that training can go on from, by shipped name or folder: the model and its card.
+
+    Raises as `load_pretrained` does, and CheckpointError for a folder without a readable card.
+    """
+    folder = WEIGHTS / name if str(name) in shipped() else Path(name)
+    model = load_model(folder)
+    try:
+        about = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        kept = {key: about[key] for key in HISTORY}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / CARD_FILE} does not say how it was trained: {error}") from error
+    return model, kept | {"start": about.get("start")}
 
 
 def load_pretrained(name: str) -> GPT:
@@ -95,6 +113,7 @@ def export(
         "commit": commit,
         "seconds": round(run.seconds),
         "device": device,
+        "start": run.start,
         "measured": {"n_games": n_games, **measured, "legal_rate_by_ply": by_ply},
     }
     save_model(model, folder)

@@ -1,7 +1,8 @@
-"""The training loop: optimiser, schedule, evaluation, checkpoints, resume, progress.
+"""The training loop: schedule, evaluation, checkpoints, resume, progress.
 
 Data is generated on the fly and never repeated: step `s` reads random games `s * batch_size …` of the
-training seed. Muon (Jordan et al., 2024) moves the blocks' matrices, AdamW everything else.
+training seed, whatever the number of threads and processes. `optimizers` moves the weights, `parallel`
+finds the gradient.
 """
 
 import hashlib
@@ -9,16 +10,15 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from .errors import CheckpointError, OthelloEduError
@@ -26,6 +26,8 @@ from .files import atomic_write
 from .games import PADDING, Games, batches, encode_moves, next_tokens, random_games, replay, tokens
 from .labels import legal_tokens
 from .model import GPT, GPTConfig
+from .optimizers import optimizers
+from .parallel import PRECISIONS, BatchGradient, any_process, fastest_precision, process
 
 # Training and evaluation games come from seeds far above those that anybody types, so that a probe
 # fitted on `random_games(…, seed=0)` never meets a game that the model was trained on.
@@ -34,20 +36,23 @@ EVALUATION_SEED = 2**33
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
-FORMAT = "othello-edu training checkpoint 2"  # 2: with a checksum
+FORMAT = "othello-edu training checkpoint 3"  # 3: with precision and what the weights started from
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """How to train. The learning rates warm up, stay, and fall linearly to zero at the end.
 
-    n_games: fresh random games, each read once. learning_rate: of Muon, per unit of RMS-matched
-    update; adamw_learning_rate: of embeddings, biases, LayerNorms and head. warmup_steps: steps of
-    linear warm-up. decay: share of the games during which the rates fall. eval_games: games of each
-    evaluation, every `eval_every` games; a checkpoint follows each evaluation.
+    n_games: fresh random games, each read once; first_game: the number of the first one, where the
+    weights that training starts from have read those before it. learning_rate: of Muon, per unit of
+    RMS-matched update; adamw_learning_rate: of embeddings, biases, LayerNorms and head. warmup_steps:
+    steps of linear warm-up. decay: share of the games during which the rates fall. eval_games: games of
+    each evaluation, every `eval_every` games; a checkpoint follows each evaluation. precision: of matrix
+    products, "float32", "bfloat16", or "auto" for the faster of the two on the machine that starts.
     """
 
     n_games: int = 600_000
+    first_game: int = 0
     seed: int = 0
     batch_size: int = 64
     learning_rate: float = 8e-3
@@ -57,14 +62,19 @@ class TrainingConfig:
     decay: float = 0.4
     eval_games: int = 500
     eval_every: int = 20_000
+    precision: str = "auto"
 
     def __post_init__(self):
         for name in ("n_games", "batch_size", "eval_games", "eval_every"):
             if getattr(self, name) < 1:
                 raise OthelloEduError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("learning_rate", "adamw_learning_rate", "weight_decay", "warmup_steps"):
+        for name in ("learning_rate", "adamw_learning_rate", "weight_decay", "warmup_steps", "first_game"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise OthelloEduError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.precision not in ("auto", *PRECISIONS):
+            raise OthelloEduError(
+                f"precision is {self.precision!r}; it must be auto, {' or '.join(PRECISIONS)}"
+            )
         if not 0 <= self.decay <= 1:
             raise OthelloEduError(f"decay is {self.decay}; it is a share of the training, 0 to 1")
         if not 0 <= self.seed < EVALUATION_SEED - TRAINING_SEEDS:
@@ -112,75 +122,6 @@ PRESETS: dict[str, tuple[GPTConfig, TrainingConfig]] = {
 }
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised, matrix by matrix (Jordan et al., 2024).
-
-    The same update as `torch.optim.Muon(…, adjust_lr_fn="match_rms_adamw")`, with two differences that
-    matter on a laptop: all matrices of one shape go through the Newton-Schulz iteration together, and
-    on a CPU it runs in float32 (torch's runs in bfloat16, which a processor without bfloat16 units
-    emulates many times slower than it multiplies float32).
-    """
-
-    def __init__(
-        self,
-        parameters: Iterable[torch.nn.Parameter],
-        lr: float,
-        weight_decay: float = 0.1,
-        momentum: float = 0.95,
-    ):
-        super().__init__(parameters, dict(lr=lr, weight_decay=weight_decay, momentum=momentum))
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            by_shape: dict[torch.Size, list[torch.nn.Parameter]] = {}
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    by_shape.setdefault(parameter.shape, []).append(parameter)
-            for shape, parameters in by_shape.items():
-                updates = []
-                for parameter in parameters:
-                    state = self.state[parameter]
-                    if not state:
-                        state["momentum"] = torch.zeros_like(parameter)
-                    velocity = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                    updates.append(parameter.grad.lerp(velocity, group["momentum"]))  # Nesterov
-                # An orthogonal matrix has RMS 1 / sqrt(its longer side); 0.2 is AdamW's typical RMS.
-                scale = 0.2 * max(shape) ** 0.5 * group["lr"]
-                for parameter, update in zip(parameters, orthogonalise(torch.stack(updates)), strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
-
-
-def orthogonalise(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """The nearest semi-orthogonal matrices, roughly: singular values all become about 1.
-
-    Newton-Schulz with the quintic coefficients of Jordan et al. (2024); [..., rows, columns].
-    """
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.bfloat16() if matrices.is_cuda else matrices
-    tall = x.shape[-2] > x.shape[-1]
-    if tall:
-        x = x.mT
-    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrices.dtype)
-
-
-def optimizers(model: GPT, config: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for everything else."""
-    matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in chosen]
-    return [
-        Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay),
-        torch.optim.AdamW(
-            others, lr=config.adamw_learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
-        ),
-    ]
-
-
 @torch.no_grad()
 def evaluate(model: GPT, games: Games, batch_size: int = 256) -> dict:
     """How well a model predicts legal moves, over moves 2 to the last of these games.
@@ -226,7 +167,11 @@ def evaluate(model: GPT, games: Games, batch_size: int = 256) -> dict:
 
 @dataclass
 class TrainingRun:
-    """A model in training: what a checkpoint holds. `log` is a list of dicts, one per evaluation."""
+    """A model in training: what a checkpoint holds.
+
+    `log` is a list of dicts, one per evaluation. `start` is the card of the model whose weights this
+    run started from, if it did not start from random ones.
+    """
 
     model: GPT
     config: TrainingConfig
@@ -234,11 +179,12 @@ class TrainingRun:
     step: int = 0
     seconds: float = 0.0
     log: list[dict] = field(default_factory=list)
+    start: dict | None = None
 
     @property
     def games(self) -> int:
-        """Games read so far."""
-        return min(self.step * self.config.batch_size, self.config.n_games)
+        """Games that the weights have read so far."""
+        return self.config.first_game + min(self.step * self.config.batch_size, self.config.n_games)
 
     @property
     def finished(self) -> bool:
@@ -258,6 +204,7 @@ class TrainingRun:
             "step": self.step,
             "seconds": self.seconds,
             "log": self.log,
+            "start": self.start,
         }
         arrays = {name: value.detach().cpu().contiguous() for name, value in arrays.items()}
         text = json.dumps(about, allow_nan=False)
@@ -272,7 +219,7 @@ class TrainingRun:
         about, arrays = _read_checkpoint(folder)
         there = {**asdict(about["model"]), **asdict(about["training"])}
         here = {**asdict(self.model.config), **asdict(self.config)}
-        different = [name for name in here if here[name] != there[name]]
+        different = [name for name in here if here[name] != there[name] and name != "precision"]
         if different == ["n_games"] and _same_until(about["step"], self.config, about["training"]):
             different = []
         if different:
@@ -297,11 +244,11 @@ class TrainingRun:
                 if name.startswith(f"optimizer.{i}."):
                     _, _, index, key = name.split(".")
                     state.setdefault(int(index), {})[key] = value.to(device) if key != "step" else value
-            optimizer.load_state_dict(
-                {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-            )
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
         torch.set_rng_state(arrays["random"])
         self.step, self.seconds, self.log = about["step"], about["seconds"], about["log"]
+        self.start = about["start"]
 
 
 def _same_until(step: int, *configs: TrainingConfig) -> bool:
@@ -347,10 +294,16 @@ def read_run(folder: str | Path) -> TrainingRun:
     """
     about, arrays = _read_checkpoint(Path(folder))
     config, model = about["training"], GPT(about["model"])
-    run = TrainingRun(model, config, optimizers(model, config))
+    run = new_run(model, config)
     run._take(about, arrays)
     model.eval()
     return run
+
+
+def new_run(model: GPT, config: TrainingConfig) -> TrainingRun:
+    """A model about to take its first step."""
+    rates = config.learning_rate, config.adamw_learning_rate
+    return TrainingRun(model, config, optimizers(model, *rates, config.weight_decay, config.precision))
 
 
 def train(
@@ -361,69 +314,94 @@ def train(
     device: str = "cpu",
     progress: bool = True,
     on_evaluation: Callable[[TrainingRun], None] | None = None,
+    start: tuple[GPT, dict] | None = None,
+    compiled: bool = False,
 ) -> TrainingRun:
     """Train a model from its seed, or go on from the checkpoint in `out`.
 
     With `out`, a checkpoint and a JSONL log are written there after each evaluation, at the end, and on
-    Ctrl-C (KeyboardInterrupt is raised once it is written). On one machine with one number of threads,
-    a resumed run ends in exactly the weights of an uninterrupted one. Raises CheckpointError if `out`
-    holds a checkpoint and `resume` is false, or one that does not fit; OthelloEduError where the device
-    does not exist or the training diverges (the last good checkpoint stays).
+    Ctrl-C (KeyboardInterrupt is raised once it is written). On one machine with one number of threads
+    and processes, a resumed run ends in exactly the weights of an uninterrupted one; on another number
+    it reads the same games and differs by rounding. start: a model whose weights training begins with
+    in place of random ones, and its card. compiled: through torch.compile.
+
+    Processes started by `torchrun` and joined in `parallel.process_group` train one model together; the
+    first evaluates, logs and saves. Raises CheckpointError if `out` holds a checkpoint and `resume` is
+    false, or one that does not fit; OthelloEduError where the device does not exist or the training
+    diverges (the last good checkpoint stays).
     """
     folder = Path(out) if out is not None else None
     if resume and folder is None:
         raise OthelloEduError("to resume, name the folder of the checkpoint: out=…")
     if folder is not None and not resume and (folder / CHECKPOINT).exists():
         raise CheckpointError(f"{folder} already holds a {CHECKPOINT}: resume it, or choose another folder")
+    if start is not None and start[0].config != model_config:
+        raise OthelloEduError(f"the model to start from is {start[0].config}; this run trains {model_config}")
     torch.manual_seed(config.seed)
     try:
         model = GPT(model_config).to(device)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises AssertionError
         raise OthelloEduError(f"cannot train on device {device!r}: {error}") from error
-    run = TrainingRun(model, config, optimizers(model, config))
+    if config.precision == "auto":
+        precision = _read_checkpoint(folder)[0]["training"].precision if resume else fastest_precision(device)
+        config = replace(config, precision=precision)
+    run = new_run(model, config)
     if resume:
         run.restore(folder)
+    elif start is not None:
+        model.load_state_dict(start[0].state_dict())
+        run.start = start[1]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+    first = process()[0] == 0
+    gradient = BatchGradient(model, config.precision, config.batch_size, compiled)
     held_out = random_games(config.eval_games, EVALUATION_SEED, model_config.board_size)
-    bar = tqdm(total=config.n_games, initial=run.games, unit=" games", disable=not progress, smoothing=0.02)
+    shown = dict(unit=" games", disable=not (progress and first), smoothing=0.02)
     losses, before = [], time.monotonic() - run.seconds
-    with bar, _interrupts_wait() as interrupted:
+    with (
+        _interrupts_wait() as interrupted,
+        tqdm(total=config.first_game + config.n_games, initial=run.games, **shown) as bar,
+    ):
         while not run.finished:
-            losses.append(training_step(run, device))
+            losses.append(training_step(run, gradient))
             run.seconds = time.monotonic() - before
             bar.update(run.games - bar.n)
             due = run.games // config.eval_every > (run.games - config.batch_size) // config.eval_every
-            if due or run.finished or interrupted:
-                _check_finite(run)
             if due or run.finished:
-                metrics = evaluate(model, held_out)
-                metrics["legal_rate_by_ply"] = [
-                    None if np.isnan(rate) else round(rate, 4)
-                    for rate in metrics["legal_rate_by_ply"].tolist()
-                ]
-                train_loss = torch.stack(losses).mean().item()
-                losses.clear()
-                run.log.append(
-                    {
-                        "step": run.step,
-                        "games": run.games,
-                        "seconds": round(run.seconds, 1),
-                        "train_loss": train_loss,
-                        **metrics,
-                    }
-                )
+                _check_finite(run)
+            if first and (due or run.finished):
+                run.log.append(_log_entry(run, held_out, losses))
+                metrics = run.log[-1]
                 bar.set_postfix_str(f"loss {metrics['loss']:.3f}, legal {metrics['legal_rate']:.1%}")
                 if on_evaluation is not None:
                     on_evaluation(run)
-            if folder is not None and (due or run.finished or interrupted):
+            if due:
+                losses.clear()
+            stop = any_process(bool(interrupted))  # also where the others wait for the evaluation
+            if stop:
+                _check_finite(run)
+            if first and folder is not None and (due or run.finished or stop):
                 run.save(folder)
-            if interrupted:
+            if stop:
                 raise KeyboardInterrupt(
                     f"stopped after {run.games:,} games" + (f"; resume from {folder}" if folder else "")
                 )
+    model.zero_grad()
     model.eval()
     return run
+
+
+def _log_entry(run: TrainingRun, held_out: Games, losses: list[torch.Tensor]) -> dict:
+    metrics = evaluate(run.model, held_out)
+    rates = metrics.pop("legal_rate_by_ply").tolist()
+    return {
+        "step": run.step,
+        "games": run.games,
+        "seconds": round(run.seconds, 1),
+        "train_loss": torch.stack(losses).mean().item(),
+        **metrics,
+        "legal_rate_by_ply": [None if np.isnan(rate) else round(rate, 4) for rate in rates],
+    }
 
 
 def _check_finite(run: TrainingRun) -> None:
@@ -459,23 +437,17 @@ def _interrupts_wait() -> Iterator[list]:
             signal.signal(number, handler)
 
 
-def training_step(run: TrainingRun, device: str) -> torch.Tensor:
+def training_step(run: TrainingRun, gradient: BatchGradient) -> torch.Tensor:
     """One optimiser step on the next fresh games; returns the loss in nats per move."""
     config, model = run.config, run.model
     model.train()
-    n = min(config.batch_size, config.n_games - run.games)
+    n = min(config.batch_size, config.first_game + config.n_games - run.games)
     games = random_games(n, TRAINING_SEEDS + config.seed, model.config.board_size, first=run.games)
-    sequence = encode_moves(games.moves, games.board_size).to(device, non_blocking=True)
-    logits = model(sequence[:, :-1])
-    loss = F.cross_entropy(logits.flatten(0, 1), sequence[:, 1:].flatten(), ignore_index=PADDING)
-    for optimizer, full_rate in zip(
-        run.optimizers, (config.learning_rate, config.adamw_learning_rate), strict=True
-    ):
-        optimizer.zero_grad()
+    loss = gradient(encode_moves(games.moves, games.board_size))
+    rates = config.learning_rate, config.adamw_learning_rate
+    for optimizer, full_rate in zip(run.optimizers, rates, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = full_rate * config.rate(run.step)
-    loss.backward()
-    for optimizer in run.optimizers:
         optimizer.step()
     run.step += 1
-    return loss.detach()
+    return loss

@@ -74,10 +74,10 @@ def test_ctrl_c_then_resume_gives_the_weights_of_an_unbroken_run(tmp_path, monke
     assert run(*command, tmp_path / "unbroken") == 0
     real = training.training_step
 
-    def press(run, device):
+    def press(run, gradient):
         if run.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
-        return real(run, device)
+        return real(run, gradient)
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "training_step", press)

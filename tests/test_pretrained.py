@@ -32,7 +32,9 @@ from othello_edu.pretrained import (
 from othello_edu.training import EVALUATION_SEED, LOG, TrainingConfig, evaluate, train
 
 TINY = GPTConfig(board_size=4, n_layer=1, n_head=2, d_model=16)
-SHORT = TrainingConfig(n_games=200, batch_size=16, warmup_steps=4, eval_games=20, eval_every=80)
+SHORT = TrainingConfig(
+    n_games=200, batch_size=16, warmup_steps=4, eval_games=20, eval_every=80, precision="float32"
+)
 
 
 @pytest.fixture

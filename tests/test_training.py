@@ -18,24 +18,31 @@ from othello_edu.board import Board
 from othello_edu.errors import CheckpointError, OthelloEduError
 from othello_edu.games import encode_moves, move_squares, random_games, tokens
 from othello_edu.model import GPT, GPTConfig
+from othello_edu.optimizers import Muon, orthogonalise
+from othello_edu.parallel import BatchGradient
 from othello_edu.training import (
     CHECKPOINT,
     EVALUATION_SEED,
     LOG,
     PRESETS,
     TRAINING_SEEDS,
-    Muon,
     TrainingConfig,
     evaluate,
-    optimizers,
-    orthogonalise,
+    new_run,
     read_run,
     train,
 )
 
 TINY = GPTConfig(board_size=4, n_layer=2, n_head=2, d_model=16)
 SHORT = TrainingConfig(
-    n_games=300, seed=3, batch_size=16, warmup_steps=4, decay=0.4, eval_games=20, eval_every=80
+    n_games=300,
+    seed=3,
+    batch_size=16,
+    warmup_steps=4,
+    decay=0.4,
+    eval_games=20,
+    eval_every=80,
+    precision="float32",
 )
 
 
@@ -57,10 +64,10 @@ def stop_after(monkeypatch, step, number=signal.SIGINT):
     """Press Ctrl-C in the middle of a step."""
     real = training.training_step
 
-    def interrupted(run, device):
+    def interrupted(run, gradient):
         if run.step == step - 1:
             os.kill(os.getpid(), number)
-        return real(run, device)
+        return real(run, gradient)
 
     monkeypatch.setattr(training, "training_step", interrupted)
 
@@ -121,11 +128,11 @@ def test_ctrl_c_during_an_evaluation_saves_that_evaluation(tmp_path, unbroken):
 def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     real = training.training_step
 
-    def impatient(run, device):
+    def impatient(run, gradient):
         if run.step == 7:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-        return real(run, device)
+        return real(run, gradient)
 
     monkeypatch.setattr(training, "training_step", impatient)
     with pytest.raises(KeyboardInterrupt):
@@ -337,8 +344,8 @@ def test_the_log_is_one_strict_json_object_an_evaluation(tmp_path):
 def test_a_training_that_diverges_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     real = training.training_step
 
-    def diverges(run, device):
-        loss = real(run, device)
+    def diverges(run, gradient):
+        loss = real(run, gradient)
         if run.step == 7:
             with torch.no_grad():
                 run.model.head.weight[3, 3] = torch.nan
@@ -396,8 +403,8 @@ def test_both_optimisers_follow_the_schedule(monkeypatch):
     seen = []
     real = training.training_step
 
-    def spy(run, device):
-        loss = real(run, device)
+    def spy(run, gradient):
+        loss = real(run, gradient)
         seen.append([group["lr"] for optimizer in run.optimizers for group in optimizer.param_groups])
         return loss
 
@@ -411,7 +418,8 @@ def test_both_optimisers_follow_the_schedule(monkeypatch):
 
 def test_every_weight_has_one_optimiser_and_muon_has_the_matrices_of_the_blocks():
     model = GPT(TINY)
-    muon, adamw = ([p for group in o.param_groups for p in group["params"]] for o in optimizers(model, SHORT))
+    both = new_run(model, SHORT).optimizers
+    muon, adamw = ([p for group in o.param_groups for p in group["params"]] for o in both)
     assert {id(p) for p in muon} | {id(p) for p in adamw} == {id(p) for p in model.parameters()}
     assert len(muon) + len(adamw) == len(list(model.parameters()))
     assert {id(p) for p in muon} == {id(p) for p in model.blocks.parameters() if p.ndim == 2}
@@ -421,7 +429,7 @@ def test_the_loss_of_a_step_ignores_padding():
     torch.manual_seed(0)
     model = GPT(TINY)
     config = dataclasses.replace(SHORT, learning_rate=0.0, adamw_learning_rate=0.0)
-    run = training.TrainingRun(model, config, optimizers(model, config))
+    run = new_run(model, config)
     games = random_games(16, TRAINING_SEEDS + SHORT.seed, board_size=4)
     assert (games.lengths < 12).any()
     log_p = model(tokens(games)).log_softmax(-1)
@@ -431,7 +439,8 @@ def test_the_loss_of_a_step_ignores_padding():
         for game in range(16)
         for ply in range(games.lengths[game] - 1)
     ]
-    assert training.training_step(run, "cpu").item() == pytest.approx(np.mean(expected), abs=1e-6)
+    loss = training.training_step(run, BatchGradient(model, "float32", 16))
+    assert loss.item() == pytest.approx(np.mean(expected), abs=1e-6)
 
 
 def test_orthogonalise_moves_every_singular_value_by_the_same_polynomial():

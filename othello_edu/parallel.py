@@ -1,0 +1,166 @@
+"""The gradient of one batch of games, by several threads of a process and by several processes.
+
+Networks of this size are made of products that take well under a millisecond. Threads that share each
+product spend their time waiting for one another; so every thread takes games of its own, runs the whole
+network on them, and the gradients are added up once a step. Processes that `torchrun` has started do
+the same, and add up theirs through torch.distributed.
+"""
+
+import copy
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numba
+import torch
+from torch import distributed
+from torch.nn import functional as F
+
+from .errors import OthelloEduError
+from .games import PADDING
+from .model import GPT
+
+PRECISIONS = ("float32", "bfloat16")
+SMALLEST_SLICE = 4096  # games x d_model; with less, Python takes longer to call an operation than it lasts
+
+
+class BatchGradient:
+    """Puts the gradient of a batch's mean loss into the parameters of a model.
+
+    precision: "float32", or "bfloat16" for the products of activations and weights (the weights
+    themselves, attention on a CPU, and the residual stream stay in float32). compiled: through
+    torch.compile. All gradients lie in one flat tensor, of which the parameters' `.grad` are views: it
+    is added up in one operation.
+    """
+
+    def __init__(self, model: GPT, precision: str, batch_size: int, compiled: bool = False):
+        self.device, self.precision = next(model.parameters()).device, precision
+        self.rank, self.n_processes = process()
+        self.n_threads = torch.get_num_threads()
+        # Or else making games would set torch's number of threads to numba's.
+        numba.set_num_threads(min(self.n_threads, numba.config.NUMBA_NUM_THREADS))
+        work = batch_size // self.n_processes * model.config.d_model
+        n_slices = min(self.n_threads, work // SMALLEST_SLICE) if self.device.type == "cpu" else 1
+        n_slices = max(1, n_slices)
+        replicas = [model, *(_replica(model) for _ in range(n_slices - 1))]
+        self.flat = [_flat_gradient(replica) for replica in replicas]
+        self.forwards = [torch.compile(replica) if compiled else replica for replica in replicas]
+        self.pool = ThreadPoolExecutor(n_slices) if n_slices > 1 else None
+
+    def __call__(self, sequences: torch.Tensor) -> torch.Tensor:
+        """sequences: tokens int64 [n_games, n_plies] of the whole batch, the same in every process.
+
+        Each process reads its share. Returns the loss of the whole batch, nats per move.
+        """
+        n_targets = (sequences[:, 1:] != PADDING).sum().item()
+        share = torch.tensor_split(sequences, self.n_processes)[self.rank]
+        slices = torch.tensor_split(share.to(self.device, non_blocking=True), len(self.flat))
+        if self.pool is None:
+            self._slice(0, slices[0], n_targets)
+        else:
+            each = self.n_threads // len(slices)
+            tasks = [self.pool.submit(self._slice, i, part, n_targets, each) for i, part in enumerate(slices)]
+            for task in tasks:
+                task.result()
+            torch.set_num_threads(self.n_threads)
+        total = self.flat[0]
+        for other in self.flat[1:]:
+            total += other
+        if self.n_processes > 1:
+            distributed.all_reduce(total)
+        return total[-1].clone()
+
+    def _slice(self, index: int, sequences: torch.Tensor, n_targets: int, n_threads: int | None = None):
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)  # of this thread
+        flat = self.flat[index]
+        flat.zero_()
+        if len(sequences) == 0:  # the last batch may have fewer games than there are processes
+            return
+        bfloat16 = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+            logits = self.forwards[index](sequences[:, :-1])
+        targets = sequences[:, 1:].flatten()
+        loss = F.cross_entropy(
+            logits.flatten(0, 1).float(), targets, ignore_index=PADDING, reduction="sum"
+        ) / max(1, n_targets)
+        loss.backward()
+        flat[-1] = loss.detach()
+
+
+def _replica(model: GPT) -> GPT:
+    """Another model with the same weights in memory, and gradients of its own."""
+    replica = copy.deepcopy(model)
+    for mine, theirs in zip(replica.parameters(), model.parameters(), strict=True):
+        mine.data = theirs.data
+    return replica
+
+
+def _flat_gradient(model: GPT) -> torch.Tensor:
+    """One tensor that holds every parameter's gradient, and in its last place the loss."""
+    parameters = list(model.parameters())
+    flat = torch.zeros(sum(p.numel() for p in parameters) + 1, device=parameters[0].device)
+    for parameter, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter)
+    return flat
+
+
+def fastest_precision(device: str) -> str:
+    """The precision in which this machine multiplies matrices of a network faster, by trying both."""
+    if torch.device(device).type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    x, weight = torch.randn(1024, 128), torch.randn(512, 128)
+    operands = {name: (x.to(getattr(torch, name)), weight.to(getattr(torch, name))) for name in PRECISIONS}
+    seconds = dict.fromkeys(PRECISIONS, float("inf"))
+    for _ in range(20):  # in turns, and the shortest of each: other work on the machine only adds
+        for name, (left, right) in operands.items():
+            start = time.perf_counter()
+            left @ right.T
+            seconds[name] = min(seconds[name], time.perf_counter() - start)
+    # All processes must choose the same, and bfloat16 must be worth the copies it needs.
+    return "float32" if any_process(seconds["float32"] < 1.5 * seconds["bfloat16"]) else "bfloat16"
+
+
+def process() -> tuple[int, int]:
+    """(number of this process, how many train together): (0, 1) when `torchrun` did not start it."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def any_process(condition: bool) -> bool:
+    """Whether the condition holds in any of the processes that train together."""
+    if process()[1] == 1:
+        return condition
+    flag = torch.tensor(float(condition))
+    distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+    return bool(flag)
+
+
+@contextmanager
+def process_group(device: str) -> Iterator[str]:
+    """Join the processes that `torchrun` started, if it did; yields the device of this one.
+
+    On GPUs each process of a machine takes one of its own. Raises OthelloEduError where there are fewer
+    GPUs than processes on a machine.
+    """
+    if not distributed.is_available() or not distributed.is_torchelastic_launched():
+        yield device
+        return
+    gpu = torch.device(device).type == "cuda"
+    if gpu:
+        local = torch.distributed.get_node_local_rank()
+        if local >= torch.cuda.device_count():
+            raise OthelloEduError(
+                f"process {local} of this machine has no GPU: there are {torch.cuda.device_count()}; "
+                "give torchrun --nproc-per-node as many, or train with --device cpu"
+            )
+        device = f"cuda:{local}"
+        torch.cuda.set_device(local)
+    # Gradients on GPUs go through NCCL; what is agreed on between steps stays on the CPU.
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
+    try:
+        yield device
+    finally:
+        distributed.destroy_process_group()
