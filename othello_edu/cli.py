@@ -1,6 +1,7 @@
 """`othello-edu …`: long work outside a notebook."""
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,13 @@ def _train(arguments: argparse.Namespace) -> None:
     start = None
     if arguments.start is not None:
         start = starting_point(arguments.start)
-        model_config = start[0].config
-        read = start[1]["training"]
-        changes["seed"] = read["seed"] if arguments.seed is None else arguments.seed
-        # Another seed has other games, so that none of them has been read.
-        changes["first_game"] = start[1]["games_read"] if changes["seed"] == read["seed"] else 0
+        seed = start.card["training"]["seed"]
+        if arguments.seed not in (None, seed):
+            raise OthelloEduError(
+                f"{arguments.start} was trained with seed {seed}, and training goes on with it, so that "
+                "the card can say which games were read"
+            )
+        changes |= {"seed": seed, "first_game": start.card["games_read"]}
     config = replace(config, **{name: value for name, value in changes.items() if value is not None})
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
@@ -83,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
             "and stops; the same command with --resume goes on and ends in the same weights as an\n"
             "unbroken run with the same number of threads. Before the learning rate begins to fall,\n"
             "--games may change.\n\n"
+            "Several processes, on several GPUs or machines, train one network together:\n"
+            "  torchrun --nproc-per-node 8 -m othello_edu.cli train …\n\n"
+            "There torchrun reports, and the exit status is its own. Otherwise:\n"
             "exit status: 0 when all games are read, 2 for bad input or files, 130 after Ctrl-C."
         ),
     )
@@ -99,15 +105,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--start",
         metavar="MODEL",
-        help="begin with the weights of a shipped model or of a folder that `export` wrote, and read N games "
-        "more (default: random weights)",
+        help="begin with the weights of a shipped model or of a folder that `export` wrote, of the preset's "
+        "shape, and read N games more (default: random weights)",
     )
     command.add_argument(
         "--precision",
         choices=("auto", *PRECISIONS),
         help="of matrix products; auto: what this machine multiplies faster (default)",
     )
-    command.add_argument("--compile", action="store_true", help="through torch.compile: minutes to begin")
+    command.add_argument("--compile", action="store_true", help="through torch.compile (needs a C compiler)")
     command.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
     command.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
@@ -147,7 +153,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"othello-edu: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"othello-edu: {str(interrupt) or 'stopped'}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one speaks
+            print(f"othello-edu: {str(interrupt) or 'stopped'}", file=sys.stderr)
         return 130
     return 0
 

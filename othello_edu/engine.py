@@ -8,19 +8,12 @@ is never occupied and `playable` masks it out of the legal moves, so no other co
 Everything here works on many games at once and knows nothing about text, labels or models.
 """
 
-import os
-
 import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
 from .errors import OthelloEduError
-
-# A parallel kernel of numba sets the number of OpenMP threads, for torch as well, and numba itself does not
-# read this variable.
-if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
-    nb.set_num_threads(max(1, min(int(os.environ["OMP_NUM_THREADS"]), nb.config.NUMBA_NUM_THREADS)))
 
 BOARD_SIZES = (4, 6, 8)
 EMPTY, BLACK, WHITE = 0, 1, 2

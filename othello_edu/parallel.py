@@ -8,7 +8,7 @@ the same, and add up theirs through torch.distributed.
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -41,10 +41,20 @@ class BatchGradient:
         # Or else making games would set torch's number of threads to numba's.
         numba.set_num_threads(min(self.n_threads, numba.config.NUMBA_NUM_THREADS))
         work = batch_size // self.n_processes * model.config.d_model
-        n_slices = min(self.n_threads, work // SMALLEST_SLICE) if self.device.type == "cpu" else 1
-        n_slices = max(1, n_slices)
+        # Dropout draws from one generator: threads would draw in an order of their own, never the same twice.
+        # And torch.compile can trace in one thread only.
+        one = self.device.type != "cpu" or model.config.dropout > 0 or compiled
+        n_slices = 1 if one else max(1, min(self.n_threads, work // SMALLEST_SLICE))
         replicas = [model, *(_replica(model) for _ in range(n_slices - 1))]
-        self.flat = [_flat_gradient(replica) for replica in replicas]
+        sizes = [parameter.numel() for parameter in model.parameters()]
+        self.flat = [torch.zeros(sum(sizes) + 1, device=self.device) for _ in replicas]  # and the loss
+        self.gradients = [
+            [
+                (parameter, part.view_as(parameter))
+                for parameter, part in zip(replica.parameters(), flat[:-1].split(sizes), strict=True)
+            ]
+            for replica, flat in zip(replicas, self.flat, strict=True)
+        ]
         self.forwards = [torch.compile(replica) if compiled else replica for replica in replicas]
         self.pool = ThreadPoolExecutor(n_slices) if n_slices > 1 else None
 
@@ -61,9 +71,11 @@ class BatchGradient:
         else:
             each = self.n_threads // len(slices)
             tasks = [self.pool.submit(self._slice, i, part, n_targets, each) for i, part in enumerate(slices)]
-            for task in tasks:
-                task.result()
-            torch.set_num_threads(self.n_threads)
+            try:
+                for task in tasks:
+                    task.result()
+            finally:  # what a thread sets for itself is the default of threads to come as well
+                torch.set_num_threads(self.n_threads)
         total = self.flat[0]
         for other in self.flat[1:]:
             total += other
@@ -76,6 +88,8 @@ class BatchGradient:
             torch.set_num_threads(n_threads)  # of this thread
         flat = self.flat[index]
         flat.zero_()
+        for parameter, gradient in self.gradients[index]:  # again, in case somebody has set them to None
+            parameter.grad = gradient
         if len(sequences) == 0:  # the last batch may have fewer games than there are processes
             return
         bfloat16 = self.precision == "bfloat16"
@@ -97,20 +111,18 @@ def _replica(model: GPT) -> GPT:
     return replica
 
 
-def _flat_gradient(model: GPT) -> torch.Tensor:
-    """One tensor that holds every parameter's gradient, and in its last place the loss."""
-    parameters = list(model.parameters())
-    flat = torch.zeros(sum(p.numel() for p in parameters) + 1, device=parameters[0].device)
-    for parameter, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = part.view_as(parameter)
-    return flat
-
-
 def fastest_precision(device: str) -> str:
-    """The precision in which this machine multiplies matrices of a network faster, by trying both."""
-    if torch.device(device).type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    x, weight = torch.randn(1024, 128), torch.randn(512, 128)
+    """The precision in which all machines that train together multiply matrices faster.
+
+    On CPUs both are tried, and bfloat16 must be half as fast again, since it needs copies; of GPUs it is
+    enough that they have units for it.
+    """
+    if device.startswith("cuda"):
+        without = not torch.cuda.is_bf16_supported(including_emulation=False)
+        return "float32" if any_process(without) else "bfloat16"
+    if device != "cpu":
+        return "float32"
+    x, weight = torch.ones(1024, 128), torch.ones(512, 128)
     operands = {name: (x.to(getattr(torch, name)), weight.to(getattr(torch, name))) for name in PRECISIONS}
     seconds = dict.fromkeys(PRECISIONS, float("inf"))
     for _ in range(20):  # in turns, and the shortest of each: other work on the machine only adds
@@ -118,7 +130,6 @@ def fastest_precision(device: str) -> str:
             start = time.perf_counter()
             left @ right.T
             seconds[name] = min(seconds[name], time.perf_counter() - start)
-    # All processes must choose the same, and bfloat16 must be worth the copies it needs.
     return "float32" if any_process(seconds["float32"] < 1.5 * seconds["bfloat16"]) else "bfloat16"
 
 
@@ -138,6 +149,20 @@ def any_process(condition: bool) -> bool:
     return bool(flag)
 
 
+def of_first(number: int) -> int:
+    """The number that the first of the processes has."""
+    shared = torch.tensor(number)
+    share([shared])
+    return int(shared)
+
+
+def share(tensors: Iterable[torch.Tensor]) -> None:
+    """Overwrite these tensors, in every process, with those of the first."""
+    if process()[1] > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor.detach(), 0)
+
+
 @contextmanager
 def process_group(device: str) -> Iterator[str]:
     """Join the processes that `torchrun` started, if it did; yields the device of this one.
@@ -148,7 +173,7 @@ def process_group(device: str) -> Iterator[str]:
     if not distributed.is_available() or not distributed.is_torchelastic_launched():
         yield device
         return
-    gpu = torch.device(device).type == "cuda"
+    gpu = device.startswith("cuda")
     if gpu:
         local = torch.distributed.get_node_local_rank()
         if local >= torch.cuda.device_count():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,56 +14,77 @@ from .errors import CheckpointError, OthelloEduError
 from .files import atomic_write
 from .games import random_games
 from .model import GPT, GPTConfig
-from .training import EVALUATION_SEED, LOG, evaluate, read_run
+from .training import EVALUATION_SEED, LOG, StartingPoint, evaluate, read_run
 
 WEIGHTS = Path(__file__).parent / "weights"
+MODELS = WEIGHTS.parent.parent / "models"  # of a checkout: models that are too large for the wheel
+MODELS_VARIABLE = "OTHELLO_EDU_MODELS"
+LARGE = ("base",)
 MODEL_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "card.json"
+SHARD_BYTES = 15 * 2**20  # no file of weights holds more, unless one matrix alone does
 
 # What the card of a model says about its training; the next one's card repeats it if it goes on from there.
 HISTORY = ("training", "games_read", "command", "commit", "seconds", "device")
 
 
 def shipped() -> tuple[str, ...]:
-    """Names that `load_pretrained` knows, in alphabetical order."""
-    return tuple(sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG_FILE}")))
+    """Names that `load_pretrained` finds on this machine, in alphabetical order."""
+    return tuple(sorted({path.parent.name for root in _roots() for path in root.glob(f"*/{CONFIG_FILE}")}))
 
 
-def starting_point(name: str | Path) -> tuple[GPT, dict]:
-    """A model that training can go on from, by shipped name or folder: the model and its card.
+def _roots() -> list[Path]:
+    more = os.environ.get(MODELS_VARIABLE)
+    return [WEIGHTS, MODELS, *([Path(more)] if more else [])]
 
-    Raises as `load_pretrained` does, and CheckpointError for a folder without a readable card.
+
+def model_folder(name: str) -> Path:
+    """Where a model lies: in the package, in `models/` of a checkout, or in $OTHELLO_EDU_MODELS.
+
+    Raises OthelloEduError that says where it looked, and what to do.
     """
-    folder = WEIGHTS / name if str(name) in shipped() else Path(name)
-    model = load_model(folder)
-    try:
-        about = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-        kept = {key: about[key] for key in HISTORY}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / CARD_FILE} does not say how it was trained: {error}") from error
-    return model, kept | {"start": about.get("start")}
+    for root in _roots():
+        if (root / name / CONFIG_FILE).is_file():
+            return root / name
+    if name not in LARGE:
+        known = ", ".join(shipped()) or "none"
+        raise OthelloEduError(f"there is no pretrained model {name!r}; there are: {known}")
+    looked = ", ".join(str(root / name) for root in _roots())
+    raise OthelloEduError(
+        f"the model {name!r} is too large for the package and is not on this machine (looked in {looked}). "
+        f"If the project's repository has models/{name}, clone it, or copy that folder into a folder that "
+        f"${MODELS_VARIABLE} names. To train it, see `othello-edu train --help`, then `othello-edu export`."
+    )
 
 
 def load_pretrained(name: str) -> GPT:
     """A shipped model, in float32 and evaluation mode.
 
-    Raises OthelloEduError for a name that is not shipped, and CheckpointError (naming the file) for
+    Raises OthelloEduError for a name that is not found, and CheckpointError (naming the file) for
     weights that are missing, altered, truncated, or do not fit their configuration.
     """
-    if name not in shipped():
-        raise OthelloEduError(
-            f"there is no pretrained model {name!r} in {WEIGHTS}; there are: {', '.join(shipped()) or 'none'}"
-        )
-    return load_model(WEIGHTS / name)
+    return load_model(model_folder(name))
+
+
+def starting_point(name: str | Path) -> StartingPoint:
+    """A model that training can go on from, by the name of a shipped one or by folder.
+
+    Raises as `load_model` does, and CheckpointError for a folder without a readable card and log.
+    """
+    folder = Path(name) if len(Path(name).parts) > 1 else model_folder(str(name))
+    model = load_model(folder)
+    try:
+        about = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        history = {key: about[key] for key in HISTORY} | {"start": about.get("start")}
+        log = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+        int(history["training"]["seed"]), int(history["games_read"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} does not say how its model was trained: {error}") from error
+    return StartingPoint(model, history, log)
 
 
 def card(name: str) -> dict:
     """What was measured about a shipped model, and how it was made."""
-    path = WEIGHTS / name / CARD_FILE
-    if not path.is_file():
-        raise OthelloEduError(
-            f"there is no card for a model {name!r}; there are: {', '.join(shipped()) or 'none'}"
-        )
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads((model_folder(name) / CARD_FILE).read_text(encoding="utf-8"))
 
 
 def card_text(name: str) -> str:
@@ -80,16 +102,26 @@ def card_text(name: str) -> str:
   {about["n_parameters"]:,} parameters, {size}x{size} Othello.
 - **Data**: {about["games_read"]:,} uniform random legal games, generated on the fly, each read once
   (seed {training["seed"]}).
-- **Made by**: `{about["command"]}` at commit `{about["commit"][:12]}`,
-  {about["seconds"] / 60:.0f} minutes on {about["device"]}.
+- **Made by**: {_history_text(about)}.
 - **Measured** on {measured["n_games"]:,} random games that it never saw, after rounding to float16:
   loss {measured["loss"]:.4f} nats per move,
   excess loss over the best possible {measured["excess_loss"]:.4f} nats,
   likeliest move legal {measured["legal_rate"]:.2%}, probability on legal moves {measured["legal_mass"]:.2%}.
 - **Likeliest move legal, by move number**: {rates}.
+- **Calibration**: the probability of its likeliest move is
+  off by {measured["calibration"]["error"]:.3f} on average (expected calibration error).
 - **Not for** playing well: it has seen random games only, and knows what is legal, not what is good.
   Not for other board sizes, for positions that no game reaches, or as evidence about language models.
 """
+
+
+def _history_text(about: dict) -> str:
+    earlier = about.get("start")
+    before = f"{_history_text(earlier)}; then " if earlier else ""
+    return (
+        f"{before}`{about['command']}` at commit `{about['commit'][:12]}`, "
+        f"{about['seconds'] / 60:.0f} minutes on {about['device']}"
+    )
 
 
 def export(
@@ -132,15 +164,28 @@ def rounded(model: GPT) -> GPT:
 
 
 def save_model(model: GPT, folder: str | Path) -> None:
-    """Write weights (float16) and configuration, each atomically, into a folder."""
+    """Write weights (float16) and configuration, each file atomically, into a folder.
+
+    Weights of more than `SHARD_BYTES` are spread over several files, in the order of the parameters.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    content = safetensors.torch.save({name: value.cpu().half() for name, value in model.state_dict().items()})
-    about = {"model": asdict(model.config), "sha256": hashlib.sha256(content).hexdigest()}
-    with atomic_write(folder / MODEL_FILE) as file:
-        file.write(content)
+    shards, room = [], 0
+    for name, value in model.state_dict().items():
+        if not shards or room < 2 * value.numel():
+            shards.append({})
+            room = SHARD_BYTES
+        shards[-1][name] = value.cpu().half()
+        room -= 2 * value.numel()
+    digests = {}
+    for number, shard in enumerate(shards, 1):
+        content = safetensors.torch.save(shard)
+        name = MODEL_FILE if len(shards) == 1 else f"model-{number}-of-{len(shards)}.safetensors"
+        digests[name] = hashlib.sha256(content).hexdigest()
+        with atomic_write(folder / name) as file:
+            file.write(content)
     with atomic_write(folder / CONFIG_FILE, "w") as file:
-        json.dump(about, file, indent=1)
+        json.dump({"model": asdict(model.config), "sha256": digests}, file, indent=1)
         file.write("\n")
 
 
@@ -150,10 +195,28 @@ def load_model(folder: str | Path) -> GPT:
     try:
         about = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         config = GPTConfig(**about["model"])
-        expected = str(about["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        digests = {str(name): str(digest) for name, digest in about["sha256"].items()}
+        if not digests or any(Path(name).name != name for name in digests):
+            raise ValueError("sha256 does not name files of this folder")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / CONFIG_FILE} does not describe a model: {error}") from error
-    path = folder / MODEL_FILE
+    state = {}
+    for name, expected in digests.items():
+        content = _verified(folder / name, expected)
+        try:
+            state |= {key: value.float() for key, value in safetensors.torch.load(content).items()}
+        except SafetensorError as error:
+            raise CheckpointError(f"{folder / name} does not hold weights: {error}") from error
+    model = GPT(config)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        files = ", ".join(digests)
+        raise CheckpointError(f"{folder / files} does not hold the weights of {config}: {error}") from error
+    return model.eval()
+
+
+def _verified(path: Path, expected: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -164,10 +227,4 @@ def load_model(folder: str | Path) -> GPT:
             f"{path} has SHA-256 {found[:12]}… where {CONFIG_FILE} says {expected[:12]}…: "
             "the file is altered or truncated; restore it from the repository or install the package again"
         )
-    try:
-        state = {name: value.float() for name, value in safetensors.torch.load(content).items()}
-        model = GPT(config)
-        model.load_state_dict(state)
-    except (SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not hold the weights of {config}: {error}") from error
-    return model.eval()
+    return content

@@ -27,7 +27,7 @@ from .games import PADDING, Games, batches, encode_moves, next_tokens, random_ga
 from .labels import legal_tokens
 from .model import GPT, GPTConfig
 from .optimizers import optimizers
-from .parallel import PRECISIONS, BatchGradient, any_process, fastest_precision, process
+from .parallel import PRECISIONS, BatchGradient, any_process, fastest_precision, of_first, process, share
 
 # Training and evaluation games come from seeds far above those that anybody types, so that a probe
 # fitted on `random_games(…, seed=0)` never meets a game that the model was trained on.
@@ -128,8 +128,9 @@ def evaluate(model: GPT, games: Games, batch_size: int = 256) -> dict:
 
     Returns loss (nats per move), excess_loss (mean KL divergence from the uniform distribution over
     legal moves, nats: 0 is perfect on random games), legal_rate (the likeliest move is legal),
-    legal_mass (probability on legal moves), and legal_rate_by_ply, float [n_plies]: entry `t` for the
-    prediction of move `t` counted from 0 (NaN at 0 and where no game got that far).
+    legal_mass (probability on legal moves), calibration (see `calibration`), and legal_rate_by_ply, float
+    [n_plies]: entry `t` for the prediction of move `t` counted from 0 (NaN at 0 and where no game got
+    that far).
     Padding is never a prediction. Raises OthelloEduError if there are no games, or on another board.
     """
     if games.board_size != model.config.board_size or len(games) == 0:
@@ -146,23 +147,58 @@ def evaluate(model: GPT, games: Games, batch_size: int = 256) -> dict:
         logits[..., PADDING] = -torch.inf
         log_p = logits.log_softmax(-1)
         n_legal = legal.sum(-1)
+        likeliest = logits.argmax(-1, keepdim=True)
+        allowed = legal.gather(-1, likeliest)[..., 0].float()
         sums = torch.stack(
             [
                 -log_p.gather(-1, targets[..., None])[..., 0],
                 -log_p.masked_fill(~legal, 0).sum(-1) / n_legal - n_legal.log(),
-                legal.gather(-1, logits.argmax(-1, keepdim=True))[..., 0].float(),
+                allowed,
                 log_p.exp().masked_fill(~legal, 0).sum(-1),
+                log_p.gather(-1, likeliest)[..., 0].exp(),
+                allowed / n_legal,
             ],
             dim=-1,
         ).double()
         rows.append(sums)
         counted.append(targets != PADDING)
     model.train(training)
-    rows, counted = torch.cat(rows), torch.cat(counted)  # (games, T, 4), (games, T)
-    means = rows[counted].mean(0).tolist()
+    rows, counted = torch.cat(rows), torch.cat(counted)  # (games, T, 6), (games, T)
+    means = rows[counted].mean(0).tolist()[:4]
     by_ply = (rows[..., 2].where(counted, 0).sum(0) / counted.sum(0)).numpy()
     names = ("loss", "excess_loss", "legal_rate", "legal_mass")
-    return {**dict(zip(names, means, strict=True)), "legal_rate_by_ply": np.concatenate([[np.nan], by_ply])}
+    return {
+        **dict(zip(names, means, strict=True)),
+        "calibration": calibration(*rows[counted][:, 4:].T.numpy()),
+        "legal_rate_by_ply": np.concatenate([[np.nan], by_ply]),
+    }
+
+
+def calibration(confidence: np.ndarray, truth: np.ndarray, n_bins: int = 10) -> dict:
+    """How far a stated probability can be believed, in bins of equal width.
+
+    confidence [n]: the probability that a model gives its likeliest move. truth [n]: the probability
+    with which that move is played, known exactly on random games: 1 / legal moves, or 0 if it is
+    illegal. Returns, bin by bin where there is anything, lists n, confidence and truth (means), and
+    error: the mean absolute difference of the two, weighted by n (expected calibration error, Guo et
+    al., 2017).
+    """
+    bins = np.clip(np.nan_to_num(confidence * n_bins), 0, n_bins - 1).astype(int)
+    n = np.bincount(bins, minlength=n_bins)
+    used = n > 0
+    means = [np.bincount(bins, x, n_bins)[used] / n[used] for x in (confidence, truth)]
+    error = np.average(np.abs(means[0] - means[1]), weights=n[used])
+    listed = [mean.round(5).tolist() for mean in means]
+    return {"error": float(error), "n": n[used].tolist(), "confidence": listed[0], "truth": listed[1]}
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A trained model to go on from, with the part of its card that tells its history, and its log."""
+
+    model: GPT
+    card: dict
+    log: list[dict]
 
 
 @dataclass
@@ -191,6 +227,11 @@ class TrainingRun:
         """Whether all games have been read."""
         return self.step >= self.config.n_steps
 
+    def share(self) -> None:
+        """Give all processes that train together the weights and the optimisers' state of the first."""
+        states = [state for optimizer in self.optimizers for state in optimizer.state.values()]
+        share([*self.model.parameters(), *(value for state in states for value in state.values())])
+
     def save(self, folder: Path) -> None:
         """Write the checkpoint and the log, each atomically: the last good one survives anything."""
         arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
@@ -214,9 +255,8 @@ class TrainingRun:
         with atomic_write(folder / LOG, "w") as file:
             file.writelines(json.dumps(entry) + "\n" for entry in self.log)
 
-    def restore(self, folder: Path) -> None:
-        """Go on from a checkpoint written by `save`. Raises CheckpointError if it does not fit."""
-        about, arrays = _read_checkpoint(folder)
+    def restore(self, folder: Path, about: dict, arrays: dict[str, torch.Tensor]) -> None:
+        """Go on from a checkpoint that was read from a folder. Raises CheckpointError if it does not fit."""
         there = {**asdict(about["model"]), **asdict(about["training"])}
         here = {**asdict(self.model.config), **asdict(self.config)}
         different = [name for name in here if here[name] != there[name] and name != "precision"]
@@ -280,7 +320,7 @@ def _read_checkpoint(folder: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this version of the package's training")
-    if metadata.get("sha256") != _digest(metadata["about"], arrays):
+    if metadata.get("sha256") != _digest(metadata.get("about", ""), arrays):
         raise CheckpointError(f"{path} is altered: its contents do not have the SHA-256 that it states")
     about = json.loads(metadata["about"])
     about |= {"model": GPTConfig(**about["model"]), "training": TrainingConfig(**about["training"])}
@@ -314,16 +354,16 @@ def train(
     device: str = "cpu",
     progress: bool = True,
     on_evaluation: Callable[[TrainingRun], None] | None = None,
-    start: tuple[GPT, dict] | None = None,
+    start: StartingPoint | None = None,
     compiled: bool = False,
 ) -> TrainingRun:
     """Train a model from its seed, or go on from the checkpoint in `out`.
 
     With `out`, a checkpoint and a JSONL log are written there after each evaluation, at the end, and on
-    Ctrl-C (KeyboardInterrupt is raised once it is written). On one machine with one number of threads
-    and processes, a resumed run ends in exactly the weights of an uninterrupted one; on another number
-    it reads the same games and differs by rounding. start: a model whose weights training begins with
-    in place of random ones, and its card. compiled: through torch.compile.
+    Ctrl-C (KeyboardInterrupt is raised once it is written). On one CPU with one number of threads and
+    processes, a resumed run ends in exactly the weights of an uninterrupted one; on another number, or on
+    a GPU, it reads the same games and differs by rounding. start: weights to begin with in place of
+    random ones. compiled: through torch.compile.
 
     Processes started by `torchrun` and joined in `parallel.process_group` train one model together; the
     first evaluates, logs and saves. Raises CheckpointError if `out` holds a checkpoint and `resume` is
@@ -335,24 +375,34 @@ def train(
         raise OthelloEduError("to resume, name the folder of the checkpoint: out=…")
     if folder is not None and not resume and (folder / CHECKPOINT).exists():
         raise CheckpointError(f"{folder} already holds a {CHECKPOINT}: resume it, or choose another folder")
-    if start is not None and start[0].config != model_config:
-        raise OthelloEduError(f"the model to start from is {start[0].config}; this run trains {model_config}")
+    if start is not None and start.model.config != model_config:
+        raise OthelloEduError(
+            f"the model to start from is {start.model.config}; this run trains {model_config}"
+        )
     torch.manual_seed(config.seed)
     try:
         model = GPT(model_config).to(device)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises AssertionError
         raise OthelloEduError(f"cannot train on device {device!r}: {error}") from error
+    checkpoint = _read_checkpoint(folder) if resume else None
     if config.precision == "auto":
-        precision = _read_checkpoint(folder)[0]["training"].precision if resume else fastest_precision(device)
+        precision = checkpoint[0]["training"].precision if resume else fastest_precision(device)
         config = replace(config, precision=precision)
     run = new_run(model, config)
     if resume:
-        run.restore(folder)
+        run.restore(folder, *checkpoint)
+        if start is not None and run.start != start.card:
+            raise CheckpointError(f"{folder / CHECKPOINT} did not start from the model that is named now")
     elif start is not None:
-        model.load_state_dict(start[0].state_dict())
-        run.start = start[1]
+        model.load_state_dict(start.model.state_dict())
+        run.start, run.log = start.card, list(start.log)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+    if any_process(run.step != of_first(run.step)):
+        raise CheckpointError(
+            f"the processes do not read the same {CHECKPOINT}: let all of them see one folder {folder}"
+        )
+    run.share()
     first = process()[0] == 0
     gradient = BatchGradient(model, config.precision, config.batch_size, compiled)
     held_out = random_games(config.eval_games, EVALUATION_SEED, model_config.board_size)
@@ -377,12 +427,14 @@ def train(
                     on_evaluation(run)
             if due:
                 losses.clear()
+                run.share()  # processors of different kinds round differently: the first one's weights count
             stop = any_process(bool(interrupted))  # also where the others wait for the evaluation
             if stop:
                 _check_finite(run)
             if first and folder is not None and (due or run.finished or stop):
                 run.save(folder)
             if stop:
+                any_process(stop)  # nobody leaves before the first has saved, or torchrun would end it
                 raise KeyboardInterrupt(
                     f"stopped after {run.games:,} games" + (f"; resume from {folder}" if folder else "")
                 )
@@ -393,7 +445,7 @@ def train(
 
 def _log_entry(run: TrainingRun, held_out: Games, losses: list[torch.Tensor]) -> dict:
     metrics = evaluate(run.model, held_out)
-    rates = metrics.pop("legal_rate_by_ply").tolist()
+    rates, _ = metrics.pop("legal_rate_by_ply").tolist(), metrics.pop("calibration")
     return {
         "step": run.step,
         "games": run.games,
@@ -417,7 +469,8 @@ def _check_finite(run: TrainingRun) -> None:
 def _interrupts_wait() -> Iterator[list]:
     """Ctrl-C (and SIGTERM) end the step in hand first, so that no optimiser is caught half-way.
 
-    Yields a list that is empty until an interrupt arrives. A second Ctrl-C acts at once.
+    Yields a list that is empty until an interrupt arrives. A second Ctrl-C acts at once, but not under
+    torchrun, which passes on every signal it gets: there the second one is no impatience.
     """
     interrupted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -425,7 +478,7 @@ def _interrupts_wait() -> Iterator[list]:
         return
 
     def note(number, frame):
-        if interrupted:
+        if interrupted and number == signal.SIGINT and process()[1] == 1:
             raise KeyboardInterrupt
         interrupted.append(number)
 

@@ -33,6 +33,8 @@ def test_the_help_says_it_all(capsys):
         run("train", "--help")
     assert stop.value.code == 0
     text = capsys.readouterr().out
+    for option in ("--start MODEL", "--precision", "--compile", "torchrun"):
+        assert option in text
     for option in ("--preset", "--games N", "--seed S", "--out DIR", "--resume", "--device", "--threads N"):
         assert option in text
     for name, (model, config) in PRESETS.items():
@@ -149,6 +151,30 @@ def test_a_wrong_command_line_ends_with_2_and_says_why(arguments, message, capsy
         main(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_training_goes_on_from_an_exported_model_with_games_it_has_not_read(tmp_path, capsys):
+    about = ("--command", "…", "--commit", "0123abc", "--device", "one core")
+    train = ("train", "--preset", "mini", "--device", "cpu", "--games")
+    assert run(*train, 160, "--seed", 5, "--out", tmp_path / "run") == 0
+    assert run("export", tmp_path / "run", "--out", tmp_path / "model", *about) == 0
+    start = ("--start", tmp_path / "model")
+    assert run(*train, 40, *start, "--out", tmp_path / "more") == 0
+    more = read_run(tmp_path / "more")
+    assert (more.config.seed, more.config.first_game, more.games) == (5, 160, 200)
+    assert run(*train, 40, *start, "--out", tmp_path / "more", "--resume") == 0, "the same command goes on"
+    assert run("export", tmp_path / "more", "--out", tmp_path / "another", *about) == 0
+    capsys.readouterr()
+    for arguments, message in [
+        ((*start, "--seed", 6), "was trained with seed 5"),
+        (("--start", "small"), "the model to start from is"),
+        (("--start", tmp_path / "nothing"), "nothing/config.json does not describe a model"),
+        (("--start", "base"), "'base' is too large for the package"),
+        (("--start", tmp_path / "another", "--resume"), "is from another configuration: first_game is 160"),
+    ]:
+        out = tmp_path / ("more" if "--resume" in arguments else "new")
+        assert run(*train, 40, *arguments, "--out", out) == 2, arguments
+        assert message in capsys.readouterr().err
 
 
 def test_export_writes_a_model_that_loads(tmp_path, capsys, monkeypatch):

@@ -215,13 +215,13 @@ def test_a_game_depends_on_its_seed_and_number_alone():
 
 
 def test_games_are_the_same_on_any_number_of_threads():
-    most, games = numba.get_num_threads(), {}
+    before, games = numba.get_num_threads(), {}
     try:
-        for n_threads in range(1, most + 1):
+        for n_threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
             numba.set_num_threads(n_threads)
             games[n_threads] = engine.random_moves(1000, seed=8)
     finally:
-        numba.set_num_threads(most)
+        numba.set_num_threads(before)
     assert all(np.array_equal(moves, games[1]) for moves in games.values())
 
 

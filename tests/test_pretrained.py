@@ -28,6 +28,7 @@ from othello_edu.pretrained import (
     rounded,
     save_model,
     shipped,
+    starting_point,
 )
 from othello_edu.training import EVALUATION_SEED, LOG, TrainingConfig, evaluate, train
 
@@ -82,7 +83,30 @@ def test_weights_take_two_bytes_each_and_the_checksum_is_of_the_file(model, fold
     content = (folder / MODEL_FILE).read_bytes()
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     assert 2 * n_parameters < len(content) < 2 * n_parameters + 5000
-    assert json.loads((folder / CONFIG_FILE).read_text())["sha256"] == hashlib.sha256(content).hexdigest()
+    assert json.loads((folder / CONFIG_FILE).read_text())["sha256"] == {
+        MODEL_FILE: hashlib.sha256(content).hexdigest()
+    }
+
+
+def test_large_weights_are_spread_over_files_none_of_which_is_large(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "SHARD_BYTES", 3000)
+    save_model(model, tmp_path)
+    shards = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert len(shards) > 2 and shards == list(json.loads((tmp_path / CONFIG_FILE).read_text())["sha256"])
+    assert all((tmp_path / name).stat().st_size < 3000 + 1000 for name in shards)
+    loaded = load_model(tmp_path).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in rounded(model).state_dict().items())
+    (tmp_path / shards[1]).unlink()
+    with pytest.raises(CheckpointError, match=shards[1]):
+        load_model(tmp_path)
+
+
+def test_a_configuration_may_not_name_files_elsewhere(folder):
+    about = json.loads((folder / CONFIG_FILE).read_text())
+    about["sha256"] = {f"../{folder.name}/{MODEL_FILE}": about["sha256"][MODEL_FILE]}
+    (folder / CONFIG_FILE).write_text(json.dumps(about))
+    with pytest.raises(CheckpointError, match="does not name files of this folder"):
+        load_model(folder)
 
 
 def test_every_altered_byte_is_refused_by_the_name_of_the_file(folder):
@@ -133,6 +157,8 @@ def test_weights_of_another_configuration_are_refused_by_name(folder, change):
         '{"model": {"n_layer": "8"}, "sha256": ""}',
         '{"model": {"board_size": 7}, "sha256": ""}',
         '{"model": 8, "sha256": ""}',
+        '{"model": {}, "sha256": ""}',
+        '{"model": {}, "sha256": {}}',
     ],
 )
 def test_a_configuration_that_describes_no_model_is_refused_by_name(folder, text):
@@ -141,10 +167,10 @@ def test_a_configuration_that_describes_no_model_is_refused_by_name(folder, text
         load_model(folder)
 
 
-@pytest.mark.parametrize("checksum", [None, 7, "", "00"])
+@pytest.mark.parametrize("checksum", [None, 7, "", "00", {}])
 def test_a_checksum_that_is_none_is_refused(folder, checksum):
     about = json.loads((folder / CONFIG_FILE).read_text())
-    (folder / CONFIG_FILE).write_text(json.dumps(about | {"sha256": checksum}))
+    (folder / CONFIG_FILE).write_text(json.dumps(about | {"sha256": {MODEL_FILE: checksum}}))
     with pytest.raises(CheckpointError, match=f"{MODEL_FILE} has SHA-256"):
         load_model(folder)
 
@@ -152,9 +178,11 @@ def test_a_checksum_that_is_none_is_refused(folder, checksum):
 @pytest.mark.parametrize("content", [b"garbage", safetensors.torch.save({"head.weight": torch.zeros(2, 2)})])
 def test_a_file_that_holds_other_things_is_refused_even_with_its_own_checksum(folder, content):
     about = json.loads((folder / CONFIG_FILE).read_text())
-    (folder / CONFIG_FILE).write_text(json.dumps(about | {"sha256": hashlib.sha256(content).hexdigest()}))
+    (folder / CONFIG_FILE).write_text(
+        json.dumps(about | {"sha256": {MODEL_FILE: hashlib.sha256(content).hexdigest()}})
+    )
     (folder / MODEL_FILE).write_bytes(content)
-    with pytest.raises(CheckpointError, match=f"{MODEL_FILE} does not hold the weights"):
+    with pytest.raises(CheckpointError, match=f"{MODEL_FILE} does not hold "):
         load_model(folder)
 
 
@@ -182,6 +210,7 @@ def test_export_measures_the_rounded_model_and_tells_how_it_was_made(run_folder,
 
 def test_the_card_can_be_read_by_a_person(run_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(pretrained, "MODELS", tmp_path / "none")
     about = export(
         run_folder, tmp_path / "tiny", "othello-edu train …", "0123456789abcdef", "one core", n_games=50
     )
@@ -198,9 +227,49 @@ def test_the_card_can_be_read_by_a_person(run_folder, tmp_path, monkeypatch):
         f"excess loss over the best possible {about['measured']['excess_loss']:.4f} nats",
         f"likeliest move legal {about['measured']['legal_rate']:.2%}",
         "by move number**: 10: ",
+        f"off by {about['measured']['calibration']['error']:.3f} on average",
         "**Not for** playing well",
     ):
         assert part in text, part
+
+
+# Going on from a model ------------------------------------------------------------------------------------
+
+
+def test_training_goes_on_from_a_model_and_its_card_tells_the_whole_history(run_folder, tmp_path):
+    export(run_folder, tmp_path / "first", "the first command", "0123abc", "one core", n_games=20)
+    start = starting_point(tmp_path / "first")
+    assert start.model.config == TINY and len(start.log) == 3
+    more = dataclasses.replace(SHORT, n_games=100, first_game=200)
+    run = train(TINY, more, tmp_path / "run", progress=False, start=start)
+    assert run.games == 300 and [entry["games"] for entry in run.log] == [80, 160, 200, 248, 300]
+
+    about = export(
+        tmp_path / "run", tmp_path / "second", "the second command", "4567def", "a GPU", n_games=20
+    )
+    assert about["games_read"] == 300 and about["start"]["command"] == "the first command"
+    assert about["start"]["training"] == dataclasses.asdict(SHORT)
+    assert [json.loads(line)["games"] for line in open(tmp_path / "second" / LOG)] == [80, 160, 200, 248, 300]
+    assert starting_point(tmp_path / "second").card["start"] == about["start"]
+
+
+def test_training_begins_with_the_weights_it_goes_on_from(run_folder, tmp_path):
+    export(run_folder, tmp_path, "…", "0123abc", "one core", n_games=20)
+    still = dataclasses.replace(SHORT, n_games=16, learning_rate=0.0, adamw_learning_rate=0.0)
+    run = train(TINY, still, progress=False, start=starting_point(tmp_path))
+    expected = load_model(tmp_path).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in run.model.state_dict().items())
+
+
+def test_a_model_without_a_history_or_of_another_shape_is_no_starting_point(run_folder, tmp_path):
+    export(run_folder, tmp_path, "…", "0123abc", "one core", n_games=20)
+    with pytest.raises(OthelloEduError, match="the model to start from is .*d_model=16.*; this run trains"):
+        train(dataclasses.replace(TINY, d_model=32), SHORT, progress=False, start=starting_point(tmp_path))
+    (tmp_path / CARD_FILE).write_text("{}")
+    with pytest.raises(CheckpointError, match="does not say how its model was trained"):
+        starting_point(tmp_path)
+    with pytest.raises(CheckpointError, match="does not describe a model"):
+        starting_point(tmp_path / "nothing")
 
 
 # What is shipped ----------------------------------------------------------------------------------------
@@ -211,7 +280,21 @@ def test_a_name_that_is_not_shipped_is_refused_with_those_that_are():
         with pytest.raises(OthelloEduError, match="'tiny'.*there are: .*small"):
             function("tiny")
     with pytest.raises(OthelloEduError):
-        load_pretrained("../weights/small")
+        load_pretrained("nonsense/../small")
+
+
+def test_a_model_that_is_too_large_to_ship_is_looked_for_where_the_message_says(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "MODELS", tmp_path / "checkout")
+    monkeypatch.delenv(pretrained.MODELS_VARIABLE, raising=False)
+    with pytest.raises(
+        OthelloEduError, match="'base' is too large .*checkout/base.*othello-edu train --help"
+    ):
+        load_pretrained("base")
+    monkeypatch.setenv(pretrained.MODELS_VARIABLE, str(tmp_path / "elsewhere"))
+    with pytest.raises(OthelloEduError, match="elsewhere/base"):
+        load_pretrained("base")
+    save_model(model, tmp_path / "elsewhere" / "base")
+    assert load_pretrained("base").config == TINY and "base" in shipped()
 
 
 def test_small_is_shipped_and_loads():
@@ -232,23 +315,20 @@ def test_small_knows_more_of_the_rules_than_chance_and_as_much_as_its_card_says(
     assert found["excess_loss"] == pytest.approx(about["measured"]["excess_loss"], rel=0.15)
 
 
-def test_the_card_of_small_is_complete():
-    about = card("small")
+@pytest.mark.parametrize("name", shipped())
+def test_the_card_of_every_model_is_complete(name):
+    about = card(name)
+    assert set(pretrained.HISTORY) | {"model", "n_parameters", "start", "measured"} == set(about)
     assert {
-        "model",
-        "training",
-        "n_parameters",
-        "games_read",
-        "command",
-        "commit",
-        "seconds",
-        "device",
-        "measured",
-    } == set(about)
-    assert {"n_games", "loss", "excess_loss", "legal_rate", "legal_mass", "legal_rate_by_ply"} == set(
-        about["measured"]
-    )
-    assert len(about["measured"]["legal_rate_by_ply"]) == 60
-    log = [json.loads(line) for line in (WEIGHTS / "small" / LOG).read_text().splitlines()]
+        "n_games",
+        "loss",
+        "excess_loss",
+        "legal_rate",
+        "legal_mass",
+        "calibration",
+        "legal_rate_by_ply",
+    } == set(about["measured"])
+    assert len(about["measured"]["legal_rate_by_ply"]) == about["model"]["board_size"] ** 2 - 4
+    log = [json.loads(line) for line in (pretrained.model_folder(name) / LOG).read_text().splitlines()]
     assert log[-1]["games"] == about["games_read"]
-    assert "Model card: `small`" in card_text("small")
+    assert f"Model card: `{name}`" in card_text(name)

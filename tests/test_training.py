@@ -27,6 +27,7 @@ from othello_edu.training import (
     PRESETS,
     TRAINING_SEEDS,
     TrainingConfig,
+    calibration,
     evaluate,
     new_run,
     read_run,
@@ -547,6 +548,7 @@ def test_a_network_that_knows_exactly_what_is_legal_has_no_excess_loss(small_gam
     assert found["loss"] == pytest.approx(log_numbers_of_legal_moves(games).mean(), abs=1e-6)
     assert found["legal_rate"] == 1
     assert found["legal_mass"] == pytest.approx(1)
+    assert found["calibration"]["error"] == pytest.approx(0, abs=1e-5)
     rates = found["legal_rate_by_ply"]
     assert len(rates) == size**2 - 4 and np.isnan(rates[0])
     assert (rates[1 : games.lengths.max()] == 1).all() and np.isnan(rates[games.lengths.max() :]).all()
@@ -593,6 +595,30 @@ def test_loss_by_hand_on_one_game():
     names = ("loss", "excess_loss", "legal_rate", "legal_mass")
     assert [found[name] for name in names] == pytest.approx(expected, abs=1e-5)
     np.testing.assert_array_equal(found["legal_rate_by_ply"][1 : len(sequence)], np.array(hit, float))
+
+
+def test_calibration_is_the_mean_distance_of_what_is_said_and_what_is_so():
+    said = np.array([0.05, 0.95, 0.15, 0.17, 1.0])
+    so = np.array([0.05, 0.45, 0.0, 0.5, 1.0])
+    found = calibration(said, so)
+    assert found["n"] == [1, 2, 2]
+    assert found["confidence"] == [0.05, 0.16, 0.975] and found["truth"] == [0.05, 0.25, 0.725]
+    assert found["error"] == pytest.approx((0 + 2 * 0.09 + 2 * 0.25) / 5)
+
+
+def test_a_network_that_is_too_sure_is_badly_calibrated(small_games):
+    games, knows = small_games[6], legal_squares(6)
+    errors = [
+        evaluate(Oracle(lambda played, k=k: k * knows(played), 6), games)["calibration"]["error"]
+        for k in (2e-4, 1)
+    ]
+    assert errors[0] > 0.05 > errors[1], "all legal moves alike, but some probability left for the others"
+
+    def loves_one(played):
+        return 30 * knows(played) + torch.arange(33)
+
+    found = evaluate(Oracle(loves_one, 6), games)
+    assert found["legal_rate"] == 1 and found["calibration"]["error"] > 0.3
 
 
 @pytest.mark.parametrize("ply", [1, 5, 20, 31])
@@ -684,6 +710,29 @@ def test_every_preset_is_a_network_that_can_be_built():
 def test_an_impossible_schedule_is_refused(wrong, message):
     with pytest.raises(OthelloEduError, match=message):
         TrainingConfig(**wrong)
+
+
+@pytest.mark.parametrize("precision", ["float16", "", None])
+def test_a_precision_that_does_not_exist_is_refused(precision):
+    with pytest.raises(OthelloEduError, match="precision is .*; it must be auto, float32 or bfloat16"):
+        TrainingConfig(precision=precision)
+
+
+def test_the_precision_that_was_measured_at_the_start_is_kept(tmp_path, monkeypatch):
+    automatic = dataclasses.replace(SHORT, precision="auto")
+    monkeypatch.setattr(training, "fastest_precision", lambda device: "bfloat16")
+    stop_after(monkeypatch, 5)
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, automatic, tmp_path, progress=False)
+    monkeypatch.undo()
+    monkeypatch.setattr(training, "fastest_precision", lambda device: "float32")
+    assert train(TINY, automatic, tmp_path, resume=True, progress=False).config.precision == "bfloat16"
+    with pytest.raises(KeyboardInterrupt):
+        stop_after(monkeypatch, 5)
+        train(TINY, automatic, tmp_path / "other", progress=False)
+    monkeypatch.undo()
+    resumed = train(TINY, SHORT, tmp_path / "other", resume=True, progress=False)
+    assert resumed.config.precision == "float32", "asked for by name, it may change"
 
 
 def test_a_device_that_does_not_exist_is_refused():

@@ -25,7 +25,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from othello_edu.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
-BUDGET_SECONDS = {"04_training": 150}  # the student trains a network there
+BUDGET_SECONDS = {"04_training": 150, "11_learning_over_time": 150}  # a network is trained there
 DEFAULT_BUDGET_SECONDS = 60
 BUDGET_MB = 1500
 CELL_TIMEOUT = 600  # seconds

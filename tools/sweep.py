@@ -1,0 +1,127 @@
+"""Which settings of the training learn most in a minute? Writes book/sweep.json, for the page that shows it.
+
+    .venv/bin/python tools/sweep.py --preset mini --games 200000
+
+One setting at a time is changed from the preset's. Every run gets the time that the preset takes for so many
+games: its speed is measured beside the preset's, in turns, and decides how many games it reads, so that a
+slower minute of the machine favours nobody and the learning rates fall to zero in time. Let nothing else run.
+Results are added to the file as they come; a row that is there is not made again.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from othello_edu.files import atomic_write
+from othello_edu.games import random_games
+from othello_edu.model import GPT
+from othello_edu.parallel import BatchGradient, fastest_precision
+from othello_edu.training import EVALUATION_SEED, PRESETS, evaluate, new_run, training_step
+
+RESULTS = Path(__file__).parent.parent / "book" / "sweep.json"
+
+# What is changed from the preset, at most one thing in a row but for the rates of the second optimiser.
+CHANGES = {
+    "as the preset": {},
+    "batch of 32 games": {"batch_size": 32},
+    "batch of 128 games": {"batch_size": 128},
+    "Muon at a quarter of the rate": {"learning_rate": 0.25},
+    "Muon at half the rate": {"learning_rate": 0.5},
+    "Muon at twice the rate": {"learning_rate": 2.0},
+    "AdamW's part at half the rate": {"adamw_learning_rate": 0.5},
+    "AdamW's part at twice the rate": {"adamw_learning_rate": 2.0},
+    "no weight decay": {"weight_decay": 0.0},
+    "weight decay 0.3": {"weight_decay": 0.3},
+    "no warm-up": {"warmup_steps": 0},
+    "warm-up of 300 steps": {"warmup_steps": 300},
+    "rates fall during the last 40%": {"decay": 0.4},
+    "rates fall throughout": {"decay": 1.0},
+    "AdamW alone, 0.001": {"adamw_only": 1e-3},
+    "AdamW alone, 0.003": {"adamw_only": 3e-3},
+}
+FACTORS = ("learning_rate", "adamw_learning_rate")
+
+
+def configuration(preset: str, changes: dict):
+    model_config, config = PRESETS[preset]
+    values = {
+        name: getattr(config, name) * value if name in FACTORS else value for name, value in changes.items()
+    }
+    if rate := values.pop("adamw_only", None):
+        values |= {"learning_rate": rate, "adamw_learning_rate": rate}
+    return model_config, replace(config, precision=fastest_precision("cpu"), **values)
+
+
+def start(preset: str, changes: dict, n_games: int | None = None):
+    """A run with its first step before it, and what finds its gradients."""
+    model_config, config = configuration(preset, changes)
+    config = config if n_games is None else replace(config, n_games=n_games)
+    torch.manual_seed(config.seed)
+    run = new_run(GPT(model_config), config)
+    if "adamw_only" in changes:
+        matrices = run.optimizers[0].param_groups[0]["params"]
+        decay = config.weight_decay
+        run.optimizers[0] = torch.optim.AdamW(matrices, betas=(0.9, 0.98), weight_decay=decay, fused=True)
+    return run, BatchGradient(run.model, config.precision, config.batch_size)
+
+
+def relative_speed(preset: str, changes: dict, rounds: int = 12, steps: int = 6) -> float:
+    """Games a second, as a multiple of the preset's; the two take turns."""
+    if not {"batch_size", "adamw_only"} & set(changes):
+        return 1.0  # the same operations
+    seconds = {"preset": [], "changed": []}
+    both = {"preset": start(preset, {}), "changed": start(preset, changes)}
+    for _ in range(rounds):
+        for who, (run, gradient) in both.items():
+            began = time.perf_counter()
+            for _ in range(steps):
+                training_step(run, gradient)
+            seconds[who].append((time.perf_counter() - began) / (steps * run.config.batch_size))
+    return median(seconds["preset"]) / median(seconds["changed"])
+
+
+def one_run(preset: str, changes: dict, n_games: int) -> dict:
+    """Train for the preset's time for `n_games`, and measure on games that nothing was trained on."""
+    speed = relative_speed(preset, changes)
+    run, gradient = start(preset, changes, round(n_games * speed))
+    while not run.finished:
+        training_step(run, gradient)
+    measured = evaluate(run.model, random_games(1000, EVALUATION_SEED + 2, run.model.config.board_size))
+    return {
+        "relative_speed": round(speed, 3),
+        "games": run.games,
+        **{name: round(measured[name], 4) for name in ("excess_loss", "legal_rate", "legal_mass")},
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=PRESETS, default="mini")
+    parser.add_argument("--games", type=int, default=200_000, help="of the preset; others get as much time")
+    arguments = parser.parse_args()
+    about = {"preset": arguments.preset, "preset_games": arguments.games}
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    done = {row["change"] for row in results if about.items() <= row.items()}
+    for name, changes in CHANGES.items():
+        if name in done:
+            continue
+        row = {**about, "change": name, **one_run(arguments.preset, changes, arguments.games)}
+        row["machine"] = (
+            f"{platform.machine()}, {torch.get_num_threads()} threads, {fastest_precision('cpu')}"
+        )
+        print(json.dumps(row), flush=True)
+        results.append(row)
+        with atomic_write(RESULTS, "w") as file:
+            file.write("[\n" + ",\n".join(" " + json.dumps(row) for row in results) + "\n]\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
