@@ -236,7 +236,9 @@ def test_the_card_can_be_read_by_a_person(run_folder, tmp_path, monkeypatch):
 # Going on from a model ------------------------------------------------------------------------------------
 
 
-def test_training_goes_on_from_a_model_and_its_card_tells_the_whole_history(run_folder, tmp_path):
+def test_training_goes_on_from_a_model_and_its_card_tells_the_whole_history(
+    run_folder, tmp_path, monkeypatch
+):
     export(run_folder, tmp_path / "first", "the first command", "0123abc", "one core", n_games=20)
     start = starting_point(tmp_path / "first")
     assert start.model.config == TINY and len(start.log) == 3
@@ -251,6 +253,10 @@ def test_training_goes_on_from_a_model_and_its_card_tells_the_whole_history(run_
     assert about["start"]["training"] == dataclasses.asdict(SHORT)
     assert [json.loads(line)["games"] for line in open(tmp_path / "second" / LOG)] == [80, 160, 200, 248, 300]
     assert starting_point(tmp_path / "second").card["start"] == about["start"]
+
+    monkeypatch.setenv(pretrained.MODELS_VARIABLE, str(tmp_path))
+    text = card_text("second")
+    assert "`the first command` at commit `0123abc`" in text and "; then `the second command`" in text
 
 
 def test_training_begins_with_the_weights_it_goes_on_from(run_folder, tmp_path):

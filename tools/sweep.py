@@ -1,6 +1,6 @@
 """Which settings of the training learn most in a minute? Writes book/sweep.json, for the page that shows it.
 
-    .venv/bin/python tools/sweep.py --preset mini --games 200000
+    .venv/bin/python tools/sweep.py --preset mini --games 150000
 
 One setting at a time is changed from the preset's. Every run gets the time that the preset takes for so many
 games: its speed is measured beside the preset's, in turns, and decides how many games it reads, so that a
@@ -13,7 +13,8 @@ import json
 import platform
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -27,7 +28,7 @@ from othello_edu.training import EVALUATION_SEED, PRESETS, evaluate, new_run, tr
 
 RESULTS = Path(__file__).parent.parent / "book" / "sweep.json"
 
-# What is changed from the preset, at most one thing in a row but for the rates of the second optimiser.
+# What is changed from the preset, one thing in a row. Rates and blocks are multiples of the preset's.
 CHANGES = {
     "as the preset": {},
     "batch of 32 games": {"batch_size": 32},
@@ -43,20 +44,29 @@ CHANGES = {
     "warm-up of 300 steps": {"warmup_steps": 300},
     "rates fall during the last 40%": {"decay": 0.4},
     "rates fall throughout": {"decay": 1.0},
+    "twice as many blocks": {"n_layer": 2.0},
     "AdamW alone, 0.001": {"adamw_only": 1e-3},
     "AdamW alone, 0.003": {"adamw_only": 3e-3},
 }
-FACTORS = ("learning_rate", "adamw_learning_rate")
+FACTORS = ("learning_rate", "adamw_learning_rate", "n_layer")
+SAME_SPEED = set(FACTORS[:2]) | {"weight_decay", "warmup_steps", "decay"}
 
 
-def configuration(preset: str, changes: dict):
-    model_config, config = PRESETS[preset]
-    values = {
-        name: getattr(config, name) * value if name in FACTORS else value for name, value in changes.items()
-    }
+@cache
+def precision() -> str:
+    """Of all runs: measured once."""
+    return fastest_precision("cpu")
+
+
+def configuration(name_of_preset: str, changes: dict):
+    model_config, config = PRESETS[name_of_preset]
+    preset = asdict(model_config) | asdict(config)
+    values = {name: preset[name] * value if name in FACTORS else value for name, value in changes.items()}
+    if "n_layer" in values:
+        model_config = replace(model_config, n_layer=round(values.pop("n_layer")))
     if rate := values.pop("adamw_only", None):
         values |= {"learning_rate": rate, "adamw_learning_rate": rate}
-    return model_config, replace(config, precision=fastest_precision("cpu"), **values)
+    return model_config, replace(config, precision=precision(), **values)
 
 
 def start(preset: str, changes: dict, n_games: int | None = None):
@@ -74,8 +84,8 @@ def start(preset: str, changes: dict, n_games: int | None = None):
 
 def relative_speed(preset: str, changes: dict, rounds: int = 12, steps: int = 6) -> float:
     """Games a second, as a multiple of the preset's; the two take turns."""
-    if not {"batch_size", "adamw_only"} & set(changes):
-        return 1.0  # the same operations
+    if set(changes) <= SAME_SPEED:
+        return 1.0
     seconds = {"preset": [], "changed": []}
     both = {"preset": start(preset, {}), "changed": start(preset, changes)}
     for _ in range(rounds):
@@ -101,21 +111,20 @@ def one_run(preset: str, changes: dict, n_games: int) -> dict:
     }
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=PRESETS, default="mini")
-    parser.add_argument("--games", type=int, default=200_000, help="of the preset; others get as much time")
-    arguments = parser.parse_args()
+    parser.add_argument("--games", type=int, default=150_000, help="of the preset; others get as much time")
+    parser.add_argument("--only", nargs="*", choices=CHANGES, default=list(CHANGES), help="some of the rows")
+    arguments = parser.parse_args(argv)
     about = {"preset": arguments.preset, "preset_games": arguments.games}
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     done = {row["change"] for row in results if about.items() <= row.items()}
-    for name, changes in CHANGES.items():
+    for name in arguments.only:
         if name in done:
             continue
-        row = {**about, "change": name, **one_run(arguments.preset, changes, arguments.games)}
-        row["machine"] = (
-            f"{platform.machine()}, {torch.get_num_threads()} threads, {fastest_precision('cpu')}"
-        )
+        row = {**about, "change": name, **one_run(arguments.preset, CHANGES[name], arguments.games)}
+        row["machine"] = f"{platform.machine()}, {torch.get_num_threads()} threads, {precision()}"
         print(json.dumps(row), flush=True)
         results.append(row)
         with atomic_write(RESULTS, "w") as file:

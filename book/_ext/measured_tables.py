@@ -4,6 +4,7 @@
 """
 
 import json
+from operator import itemgetter
 from pathlib import Path
 
 from docutils import nodes
@@ -68,12 +69,13 @@ def timings_table(record: dict) -> list[str]:
 
 
 def sweep_table(rows: list[dict]) -> list[str]:
-    """Rows of one preset and one budget together, the one that learned most first."""
+    """Rows of one preset, one budget and one machine together, the one that learned most first."""
     lines = []
-    for preset, n_games in sorted({(row["preset"], row["preset_games"]) for row in rows}):
-        group = [row for row in rows if (row["preset"], row["preset_games"]) == (preset, n_games)]
+    key = itemgetter("preset", "preset_games", "machine")
+    for preset, n_games, machine in sorted({key(row) for row in rows}):
+        group = [row for row in rows if key(row) == (preset, n_games, machine)]
         lines += [
-            f"**`{preset}`**: the time of {n_games:,} games ({group[0]['machine']}).",
+            f"**`{preset}`**: the time of {n_games:,} games ({machine}).",
             "",
             "| what is changed | relative speed | games | excess loss | likeliest move legal | legal mass |",
             "| :-- | --: | --: | --: | --: | --: |",

@@ -1,0 +1,69 @@
+"""The sweep of training settings: every row differs in one thing, is measured once, and is shown."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from othello_edu.model import GPTConfig
+from othello_edu.training import PRESETS, TrainingConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "book" / "_ext")]
+
+import measured_tables  # noqa: E402  (neither folder is a package)
+import sweep  # noqa: E402
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    config = TrainingConfig(n_games=64, batch_size=16, warmup_steps=2)
+    monkeypatch.setitem(PRESETS, "mini", (GPTConfig(board_size=4, n_layer=1, n_head=1, d_model=8), config))
+    monkeypatch.setattr(sweep, "RESULTS", tmp_path / "sweep.json")
+    return tmp_path / "sweep.json"
+
+
+def test_each_row_changes_one_thing_of_the_preset():
+    base_model, base = (asdict(config) for config in PRESETS["mini"])
+    for name, changes in sweep.CHANGES.items():
+        model, training = (asdict(config) for config in sweep.configuration("mini", changes))
+        changed = {k for k in model if model[k] != base_model[k]}
+        changed |= {k for k in training if training[k] != base[k]} - {"precision"}
+        if "adamw_only" in changes:
+            assert changed == {"learning_rate", "adamw_learning_rate"}
+        else:
+            assert changed == set(changes), name
+
+
+def test_rows_are_added_once_and_each_gets_the_same_time(tiny, monkeypatch):
+    speeds = {"as the preset": 1.0, "batch of 32 games": 0.5, "AdamW alone, 0.001": 1.5}
+    by_changes = {json.dumps(sweep.CHANGES[name]): speed for name, speed in speeds.items()}
+    monkeypatch.setattr(sweep, "relative_speed", lambda preset, changes: by_changes[json.dumps(changes)])
+    arguments = ["--preset", "mini", "--games", "64", "--only", *speeds]
+    assert sweep.main(arguments[:-1]) == 0
+    assert sweep.main(arguments) == 0
+    rows = json.loads(tiny.read_text())
+    assert [row["change"] for row in rows] == list(speeds)
+    assert [row["games"] for row in rows] == [64, 32, 96]
+    assert all(0 < row["legal_rate"] <= 1 for row in rows)
+    assert len({row["excess_loss"] for row in rows}) == 3
+
+
+def test_speed_is_relative_to_the_preset(tiny):
+    assert sweep.relative_speed("mini", {"warmup_steps": 0}) == 1.0
+    assert sweep.relative_speed("mini", {"batch_size": 32}, rounds=2, steps=1) > 0
+
+
+def test_the_table_has_every_row_of_the_file_and_the_best_one_first():
+    rows = json.loads((ROOT / "book" / "sweep.json").read_text())
+    assert {row["change"] for row in rows} <= set(sweep.CHANGES)
+    lines = measured_tables.sweep_table(rows)
+    shown = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert sorted(shown) == sorted(
+        [row["change"] for row in rows] + ["what is changed"] * shown.count("what is changed")
+    )
+    one = [row for row in rows if row["preset_games"] == rows[0]["preset_games"]]
+    best = min(one, key=lambda row: row["excess_loss"])
+    assert lines[4].startswith(f"| {best['change']} | {best['relative_speed']:.2f} | {best['games']:,} |")
