@@ -249,7 +249,7 @@ def test_twenty_kills_at_random_moments_cost_at_most_the_games_since_the_last_ch
     child(unbroken).join()
     whole = time.monotonic() - begun
 
-    random_moment, kills, kills_on_the_way, games = random.Random(0), 0, 0, 0
+    random_moment, kills, games = random.Random(0), 0, 0
     while kills < 20:
         process = child(folder)
         process.join(random_moment.uniform(0.0, whole))
@@ -261,13 +261,11 @@ def test_twenty_kills_at_random_moments_cost_at_most_the_games_since_the_last_ch
             continue
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        kills += 1
-        if (folder / CHECKPOINT).exists():
+        if (folder / CHECKPOINT).exists():  # before the first one there is nothing to lose
+            kills += 1
             reached = read_run(folder).games
             assert reached >= games, "nothing that was saved is lost"
             games = reached
-            kills_on_the_way += 1
-    assert kills_on_the_way >= 5
     child(folder).join()
     assert_same_run(folder, unbroken)
 
