@@ -43,7 +43,7 @@ def model_folder(name: str) -> Path:
     Raises OthelloEduError that says where it looked, and what to do.
     """
     for root in _roots():
-        if (root / name / CONFIG_FILE).is_file():
+        if Path(name).name == name and (root / name / CONFIG_FILE).is_file():
             return root / name
     if name not in LARGE:
         known = ", ".join(shipped()) or "none"
@@ -70,7 +70,7 @@ def starting_point(name: str | Path) -> StartingPoint:
 
     Raises as `load_model` does, and CheckpointError for a folder without a readable card and log.
     """
-    folder = Path(name) if len(Path(name).parts) > 1 else model_folder(str(name))
+    folder = model_folder(str(name)) if str(name) in (*shipped(), *LARGE) else Path(name)
     model = load_model(folder)
     try:
         about = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))

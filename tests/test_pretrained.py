@@ -278,6 +278,13 @@ def test_a_model_without_a_history_or_of_another_shape_is_no_starting_point(run_
         starting_point(tmp_path / "nothing")
 
 
+def test_a_folder_here_is_a_starting_point_by_its_bare_name(run_folder, tmp_path, monkeypatch):
+    export(run_folder, tmp_path / "mine", "…", "0123abc", "one core", n_games=20)
+    monkeypatch.chdir(tmp_path)
+    assert starting_point("mine").card["games_read"] == 200
+    assert starting_point("small").model.config == GPTConfig()
+
+
 # What is shipped ----------------------------------------------------------------------------------------
 
 
@@ -286,7 +293,7 @@ def test_a_name_that_is_not_shipped_is_refused_with_those_that_are():
         with pytest.raises(OthelloEduError, match="'tiny'.*there are: .*small"):
             function("tiny")
     with pytest.raises(OthelloEduError):
-        load_pretrained("nonsense/../small")
+        load_pretrained("../weights/small")
 
 
 def test_a_model_that_is_too_large_to_ship_is_looked_for_where_the_message_says(model, tmp_path, monkeypatch):
