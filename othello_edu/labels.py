@@ -7,7 +7,7 @@ Row `t` describes the position after move `t`, which is what the model has read 
 import numpy as np
 
 from .engine import BLACK, WHITE
-from .games import Positions, move_squares
+from .games import CENTRE, Positions, move_squares
 
 EMPTY, MINE, THEIRS = 0, 1, 2
 MASKED = -1
@@ -22,6 +22,22 @@ def contents(positions: Positions) -> np.ndarray:
     swapped = (to_move == WHITE) & (boards > 0)
     relative = boards ^ (np.int8(MINE ^ THEIRS) * swapped)  # 1 and 2 change places
     relative[positions.to_move == 0] = MASKED
+    return relative
+
+
+def contents_before(positions: Positions) -> np.ndarray:
+    """What the paper's probes were asked: each square *before* move `t`, as the player of move `t` saw it.
+
+    int8 [n_games, n_plies, 64], -1 past the end. Row `t` of `contents` is one move later, and what the
+    network needs to predict move `t + 1`; this is what it needed a move ago (Du et al., 2025, code).
+    """
+    start = np.zeros(64, np.int8)
+    start[list(CENTRE)] = WHITE, BLACK, BLACK, WHITE
+    boards = np.concatenate([np.broadcast_to(start, (len(positions), 1, 64)), positions.boards[:, :-1]], 1)
+    black = np.full((len(positions), 1), BLACK, np.int8)
+    players = np.concatenate([black, positions.to_move[:, :-1]], 1)[..., None]
+    relative = np.where((players == WHITE) & (boards > 0), np.int8(MINE ^ THEIRS) ^ boards, boards)
+    relative[~positions.valid] = MASKED
     return relative
 
 

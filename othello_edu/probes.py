@@ -1,7 +1,10 @@
-"""Linear probes: is it written in the residual stream, in a form that one matrix can read?
+"""Probes: is it written in the residual stream, in a form that one matrix (or two) can read?
 
-A probe is a multinomial logistic regression a square, fitted on all squares and all stages at once:
-the same residual streams serve 64 questions, and the stages are one batched matrix product.
+A linear probe is a multinomial logistic regression a square, fitted on all squares and all stages at once:
+the same residual streams serve 64 questions, and the stages are one batched matrix product. An MLP probe has
+one hidden layer between, and so can compute what it finds rather than read it.
+
+The controls: `MajorityBaseline` looks at no network, `shuffled` labels have nothing to do with the streams.
 """
 
 import numpy as np
@@ -13,7 +16,36 @@ N_CLASSES = 3
 MIN_STEPS = 100
 
 
-class LinearProbe:
+class _Probe:
+    """What probes have in common: reading streams in pieces, and being scored."""
+
+    @torch.no_grad()
+    def predict(self, streams: torch.Tensor) -> np.ndarray:
+        """The likeliest class of every square, int8 [n_stages, …, n_squares]."""
+        self._check(streams)
+        rows = streams.reshape(len(streams), -1, streams.shape[-1])
+        # In pieces: the logits of all rows at once would outweigh the streams themselves.
+        pieces = [self.logits(piece).argmax(-1).to(torch.int8) for piece in rows.split(4096, dim=1)]
+        return torch.cat(pieces, 1).reshape(*streams.shape[:-1], -1).numpy()
+
+    def score(self, streams: torch.Tensor, labels: np.ndarray) -> np.ndarray:
+        """Share of unmasked squares read correctly, float64 [n_stages]."""
+        _, rows = _rows(streams, labels)
+        predicted = self.predict(streams).reshape(len(streams), 1, *rows.shape)
+        return accuracy(predicted, rows[None].numpy())
+
+    def _check(self, streams):
+        if not hasattr(self, "weight"):
+            raise OthelloEduError("this probe is not fitted: call fit first")
+        n_stages, d_model = len(self.weight), self.weight.shape[-1]
+        if streams.shape[0] != n_stages or streams.shape[-1] != d_model:
+            raise OthelloEduError(
+                f"streams have shape {tuple(streams.shape)}; "
+                f"this probe was fitted on [{n_stages}, …, {d_model}]"
+            )
+
+
+class LinearProbe(_Probe):
     """Softmax regression from residual streams to the contents of every square.
 
     After `fit`: weight float32 [n_stages, n_squares, 3, d_model] and bias [n_stages, n_squares, 3],
@@ -24,11 +56,20 @@ class LinearProbe:
 
     epochs: passes over the rows (more where rows are few, so that there are at least 100 steps).
     batch_size: rows a step. learning_rate: of Adam, falling linearly to zero. seed: of the order of the
-    rows. Source: Alain and Bengio (2016); Nanda et al. (2023).
+    rows. with_bias: False keeps the bias at 0, as the paper's probe has it. Source: Alain and Bengio (2016);
+    Nanda et al. (2023).
     """
 
-    def __init__(self, epochs: int = 6, batch_size: int = 256, learning_rate: float = 0.02, seed: int = 0):
+    def __init__(
+        self,
+        epochs: int = 6,
+        batch_size: int = 256,
+        learning_rate: float = 0.02,
+        seed: int = 0,
+        with_bias: bool = True,
+    ):
         self.epochs, self.batch_size, self.learning_rate, self.seed = epochs, batch_size, learning_rate, seed
+        self.with_bias = with_bias
 
     @torch.no_grad()
     def fit(self, streams: torch.Tensor, labels: np.ndarray) -> "LinearProbe":
@@ -38,7 +79,7 @@ class LinearProbe:
         """
         x, y = labelled_rows(streams, labels)
         n_stages, n_rows, d_model = x.shape
-        mean, whiten = _whiten(x)
+        mean, whiten = _whiten(x, centred=self.with_bias)
         n_squares = y.shape[1]
         parameters = [
             torch.zeros(n_stages, d_model, N_CLASSES * n_squares),
@@ -60,7 +101,7 @@ class LinearProbe:
                 error.mul_((targets >= 0) / len(chosen))
                 error = error.view(n_stages, len(chosen), -1)
                 parameters[0].grad = inputs.mT @ error
-                parameters[1].grad = error.sum(1, keepdim=True)
+                parameters[1].grad = error.sum(1, keepdim=True) * self.with_bias
                 adam.step()
                 schedule.step()
         weight, bias = whiten @ parameters[0], parameters[1]
@@ -78,30 +119,73 @@ class LinearProbe:
         logits = torch.baddbmm(self.bias.view(n_stages, 1, -1), x, self.weight.view(n_stages, -1, d_model).mT)
         return logits.view(*streams.shape[:-1], n_squares, N_CLASSES)
 
+
+class MLPProbe(_Probe):
+    """One hidden layer of ReLUs, shared by the squares, between the stream and the contents of every square.
+
+    It finds what a linear probe finds and more; what it alone finds it may have computed itself. After `fit`:
+    weight [n_stages, hidden, d_model] and bias [n_stages, hidden], out [n_stages, 3 · n_squares, hidden] and
+    out_bias, in the units of the stream.
+
+    hidden: units of the layer. epochs, batch_size, learning_rate, seed: as of `LinearProbe`; the seed also
+    draws the first weights. Source: Li et al. (2023), appendix.
+    """
+
+    def __init__(
+        self,
+        hidden: int = 256,
+        epochs: int = 6,
+        batch_size: int = 256,
+        learning_rate: float = 0.003,
+        seed: int = 0,
+    ):
+        self.hidden, self.epochs, self.batch_size = hidden, epochs, batch_size
+        self.learning_rate, self.seed = learning_rate, seed
+
+    def fit(self, streams: torch.Tensor, labels: np.ndarray) -> "MLPProbe":
+        """Arguments and errors as of `LinearProbe.fit`."""
+        x, y = labelled_rows(streams, labels)
+        with torch.no_grad():
+            mean, whiten = _whiten(x)
+        n_stages, n_rows, d_model = x.shape
+        n_squares = y.shape[1]
+        random = torch.Generator().manual_seed(self.seed)
+
+        def start(inputs, outputs):
+            weight = torch.randn(inputs, outputs, generator=random) * (2 / inputs) ** 0.5
+            return [weight.repeat(n_stages, 1, 1).requires_grad_(), torch.zeros(n_stages, 1, outputs)]
+
+        parameters = start(d_model, self.hidden) + start(self.hidden, N_CLASSES * n_squares)
+        for parameter in parameters:
+            parameter.requires_grad_()
+        adam = torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
+        steps_per_epoch = -(-n_rows // self.batch_size)
+        epochs = max(self.epochs, -(-MIN_STEPS // steps_per_epoch))
+        schedule = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, epochs * steps_per_epoch)
+        for _ in range(epochs):
+            for chosen in torch.randperm(n_rows, generator=random).split(self.batch_size):
+                hidden = torch.baddbmm(parameters[1], x[:, chosen], parameters[0]).relu()
+                logits = torch.baddbmm(parameters[3], hidden, parameters[2])
+                log_p = logits.view(n_stages, len(chosen), N_CLASSES, n_squares).log_softmax(-2)
+                right = y[chosen, None] == torch.arange(N_CLASSES)[:, None]  # nowhere, where masked
+                adam.zero_grad()
+                (-(log_p * right).sum() / len(chosen)).backward()
+                adam.step()
+                schedule.step()
+        weight, bias, out, out_bias = (parameter.detach() for parameter in parameters)
+        self.weight = (whiten @ weight).mT.contiguous()
+        self.bias = (bias - mean @ self.weight.mT)[:, 0]
+        self.out, self.out_bias = out.mT.contiguous(), out_bias[:, 0]
+        return self
+
     @torch.no_grad()
-    def predict(self, streams: torch.Tensor) -> np.ndarray:
-        """The likeliest class of every square, int8 [n_stages, …, n_squares]."""
+    def logits(self, streams: torch.Tensor) -> torch.Tensor:
+        """[n_stages, …, d_model] -> [n_stages, …, n_squares, 3]."""
         self._check(streams)
-        rows = streams.reshape(len(streams), -1, streams.shape[-1])
-        # In pieces: the logits of all rows at once would outweigh the streams themselves.
-        pieces = [self.logits(piece).argmax(-1).to(torch.int8) for piece in rows.split(4096, dim=1)]
-        return torch.cat(pieces, 1).reshape(*streams.shape[:-1], -1).numpy()
-
-    def score(self, streams: torch.Tensor, labels: np.ndarray) -> np.ndarray:
-        """Share of unmasked squares read correctly, float64 [n_stages]."""
-        _, rows = _rows(streams, labels)
-        predicted = self.predict(streams).reshape(len(streams), 1, *rows.shape)
-        return accuracy(predicted, rows[None].numpy())
-
-    def _check(self, streams):
-        if not hasattr(self, "weight"):
-            raise OthelloEduError("this probe is not fitted: call fit first")
-        n_stages, _, _, d_model = self.weight.shape
-        if streams.shape[0] != n_stages or streams.shape[-1] != d_model:
-            raise OthelloEduError(
-                f"streams have shape {tuple(streams.shape)}; "
-                f"this probe was fitted on [{n_stages}, …, {d_model}]"
-            )
+        x = streams.reshape(len(streams), -1, streams.shape[-1]).float()
+        hidden = torch.baddbmm(self.bias[:, None], x, self.weight.mT).relu()
+        logits = torch.baddbmm(self.out_bias[:, None], hidden, self.out.mT)
+        return logits.view(*streams.shape[:-1], N_CLASSES, -1).mT
 
 
 class MajorityBaseline:
@@ -126,6 +210,20 @@ class MajorityBaseline:
     def score(self, labels: np.ndarray) -> float:
         """Share of unmasked squares guessed correctly."""
         return float(accuracy(self.predict(len(labels)), labels))
+
+
+def shuffled(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Labels that have nothing to do with the streams: at each ply, those of the games, dealt out anew.
+
+    labels int [n_games, time, n_squares], -1 for masked; whole boards move, among games that have one at this
+    ply. A probe fitted on them can only learn what is common at a ply, so that its score shows what the probe
+    brings along; what it gains on true labels is its *selectivity* (Hewitt and Liang, 2019).
+    """
+    random, mixed = np.random.default_rng(seed), labels.copy()
+    for ply in range(labels.shape[1]):
+        there = np.flatnonzero((labels[:, ply] >= 0).any(-1))
+        mixed[there, ply] = labels[random.permutation(there), ply]
+    return mixed
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray, by: str | None = None) -> np.ndarray:
@@ -175,12 +273,13 @@ def _rows(streams, labels):
     return streams.reshape(streams.shape[0], -1, streams.shape[-1]), labels.reshape(-1, labels.shape[-1])
 
 
-def _whiten(x):
+def _whiten(x, centred=True):
     """Give x mean 0 and covariance 1 in place, one stage at a time: streams fill much of the memory.
 
-    Returns the mean [n_stages, 1, d] and the matrix [n_stages, d, d] with which that was done.
+    Not centred, the mean stays, and the second moment becomes 1. Returns the mean [n_stages, 1, d] that was
+    taken away and the matrix [n_stages, d, d] with which the rest was done.
     """
-    mean = x.mean(1, keepdim=True)
+    mean = x.mean(1, keepdim=True) if centred else torch.zeros_like(x[:, :1])
     x -= mean
     covariance = torch.stack([stage.T @ stage for stage in x]) / x.shape[1]
     values, vectors = torch.linalg.eigh(covariance.double())

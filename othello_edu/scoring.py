@@ -156,6 +156,80 @@ def auroc_within(scores, labels, groups) -> np.ndarray:
     return _ratio(wins, pairs)
 
 
+@nb.njit(nogil=True, cache=True)
+def _weighted_wins(values, labels, groups, games, weights, wins, pairs):
+    """Pairs (true, false) of one group won by the true one, ties half, under each set of weights of games.
+
+    The rows are sorted by group, then by value. weights [n_sets, n_games]; wins, pairs [n_sets] are written.
+    """
+    for draw in range(len(weights)):
+        weight = weights[draw]
+        won = compared = 0.0
+        start = 0
+        while start < len(values):
+            group, end = groups[start], start
+            below = above = 0.0  # weights of false and of true rows met so far
+            while end < len(values) and groups[end] == group:
+                value, true, false = values[end], 0.0, 0.0
+                while end < len(values) and groups[end] == group and values[end] == value:
+                    if labels[end]:
+                        true += weight[games[end]]
+                    else:
+                        false += weight[games[end]]
+                    end += 1
+                won += true * (below + false / 2)
+                below += false
+                above += true
+            compared += below * above
+            start = end
+        wins[draw], pairs[draw] = won, compared
+
+
+def auroc_resampled(
+    scores, labels, games, seed: int, groups=None, among=None, n_resamples: int = 500
+) -> np.ndarray:
+    """AUROC of each score against *its own* label, again and again on resampled games.
+
+    scores: real [n, k]. labels: bool [n, k]. games: integers [n] from 0, the game of each row: games are
+    drawn with replacement, whole, as in `bootstrap_interval`. groups: integers [n]; only positions of the
+    same group are compared, as in `auroc_within`. among: bool [n, k], the rows that count for each label.
+
+    Returns float64 [1 + n_resamples, k]: first the AUROC on the games as they are, then on each resample. The
+    mean over labels, its interval, the difference of two scores: all can be had from the rows, as long as
+    the seed is the same. NaN where a label is constant. Each column is sorted once, whatever n_resamples.
+    """
+    scores = _checked_scores(scores)
+    labels = _checked_labels(labels, len(scores))
+    games = _array(games).astype(np.int64)
+    groups = np.zeros(len(scores), np.int64) if groups is None else _array(groups).astype(np.int64)
+    among = np.ones(labels.shape, bool) if among is None else _array(among)
+    if scores.shape != labels.shape or among.shape != labels.shape:
+        raise OthelloEduError(
+            f"scores have shape {list(scores.shape)}, labels {list(labels.shape)} and among "
+            f"{list(among.shape)}; each score has its own label, so they must be the same"
+        )
+    for name, values in (("games", games), ("groups", groups)):
+        if values.shape != (len(scores),):
+            raise OthelloEduError(f"{name} have shape {list(values.shape)}; they must be [{len(scores)}]")
+    if not np.isfinite(scores).all():
+        raise OthelloEduError("AUROC needs finite scores")
+    n_games = int(games.max()) + 1 if len(games) else 0
+    random = np.random.default_rng(seed)
+    drawn = random.multinomial(n_games, np.full(n_games, 1 / max(n_games, 1)), n_resamples)
+    weights = np.concatenate([np.ones((1, n_games)), drawn])
+    wins, pairs = np.zeros((2, scores.shape[1], len(weights)))
+
+    def column(at):
+        rows = np.flatnonzero(among[:, at])
+        rows = rows[np.lexsort((scores[rows, at], groups[rows]))]
+        value = scores[rows, at].astype(np.float64)
+        _weighted_wins(value, labels[rows, at], groups[rows], games[rows], weights, wins[at], pairs[at])
+
+    with ThreadPoolExecutor(nb.get_num_threads()) as threads:
+        list(threads.map(column, range(scores.shape[1])))
+    return _ratio(wins, pairs).T
+
+
 # F1 --------------------------------------------------------------------------------------------------
 
 

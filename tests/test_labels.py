@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from othello_edu.games import Games, decode_tokens, next_tokens, random_games, replay
-from othello_edu.labels import MASKED, colours, contents, disc_counts, legal_tokens, plies
+from othello_edu.labels import MASKED, colours, contents, contents_before, disc_counts, legal_tokens, plies
 
 SIZES = (4, 6, 8)
 
@@ -78,6 +78,18 @@ def test_after_a_pass_mine_stays_with_the_same_player(games):
     played = contents(positions)[game, ply, games.moves[game, ply]]
     # The disc just played is theirs, unless the opponent had to pass: then it is mine.
     assert np.array_equal(played, np.where(same_again[game, ply], 1, 2))
+
+
+def test_the_board_before_a_move_is_the_last_one_and_mine_are_the_discs_of_who_made_the_move(games):
+    positions = replay(games)
+    before, after = contents_before(positions), contents(positions)
+    assert before.dtype == np.int8
+    assert (before[~positions.valid] == MASKED).all() and (before[positions.valid] >= 0).all()
+    later = positions.valid[:, 1:]
+    np.testing.assert_array_equal(before[:, 1:][later], after[:, :-1][later])
+    assert before[:, 0].tolist() == [[{27: 2, 28: 1, 35: 1, 36: 2}.get(s, 0) for s in range(64)]] * len(games)
+    game, ply = np.nonzero(positions.valid)
+    assert not before[game, ply, games.moves[game, ply]].any(), "the square of the move is still empty"
 
 
 def test_legal_tokens_are_the_legal_squares_by_their_tokens(games):

@@ -12,7 +12,7 @@ from othello_edu.errors import OthelloEduError
 from othello_edu.games import random_games, replay
 from othello_edu.labels import contents
 from othello_edu.pretrained import load_pretrained
-from othello_edu.probes import LinearProbe, MajorityBaseline, accuracy
+from othello_edu.probes import LinearProbe, MajorityBaseline, MLPProbe, accuracy, shuffled
 
 
 def planted(n_games=60, n_plies=10, d_model=12, n_squares=5, seed=0, offset=0.0):
@@ -242,3 +242,75 @@ def test_accuracy_refuses_what_does_not_fit():
     for predicted, truth in ((labels[:, :2], labels), (labels[0], labels[0])):
         with pytest.raises(OthelloEduError, match="must end in the same"):
             accuracy(predicted, truth)
+
+
+# Without a bias, with a hidden layer, with labels that mean nothing ----------------------------------------
+
+
+def test_a_probe_without_bias_has_none_and_is_scikit_learns():
+    streams, labels = planted(600)
+    train, test = halves(streams, labels)
+    probe = LinearProbe(epochs=20, with_bias=False).fit(*train)
+    assert not probe.bias.any() and probe.score(*test)[1] > 0.95
+    x, y = train[0][1].reshape(-1, 12), train[1].reshape(-1, 5)
+    reference = LogisticRegression(C=1e4, fit_intercept=False, max_iter=5000)
+    for square in range(2):
+        reference.fit(x.numpy(), y[:, square])
+        expected = reference.score(test[0][1].reshape(-1, 12).numpy(), test[1][..., square].ravel())
+        found = (probe.predict(test[0])[1, ..., square] == test[1][..., square]).mean()
+        assert found > 0.96 and found == pytest.approx(expected, abs=0.03)
+
+
+def test_a_probe_without_bias_reads_less_where_the_answer_is_an_offset():
+    """One square always holds the same; nothing in centred streams says so."""
+    streams, labels = planted(300)
+    labels = np.full_like(labels, 2)
+    with_bias, without = (LinearProbe(with_bias=kind).fit(streams, labels) for kind in (True, False))
+    assert with_bias.score(streams, labels)[0] == 1 > without.score(streams, labels)[0] + 0.1
+
+
+def test_a_hidden_layer_computes_what_a_matrix_cannot_read():
+    random = torch.Generator().manual_seed(0)
+    signs = torch.randint(0, 2, (1, 800, 5, 2), generator=random) * 2.0 - 1
+    labels = ((signs[0].prod(-1) > 0) + 1).long().numpy()[..., None]  # mine where the signs agree
+    streams = torch.cat([signs, 0.1 * torch.randn(1, 800, 5, 4, generator=random)], -1)
+    train, test = halves(streams, labels)
+    assert LinearProbe().fit(*train).score(*test)[0] < 0.6
+    assert MLPProbe(hidden=32, epochs=20, learning_rate=0.01).fit(*train).score(*test)[0] > 0.97
+
+
+def test_a_hidden_layer_reads_what_a_matrix_reads_and_masks_are_left_out():
+    streams, labels = planted(1500)
+    labels[:, 3] = -1
+    labels[::2, :, 1] = -1
+    train, test = halves(streams, labels)
+    probe = MLPProbe(hidden=64, epochs=20).fit(*train)
+    elsewhere, where = probe.score(*test)
+    assert where > 0.93 and elsewhere < 0.5
+    assert probe.logits(test[0]).shape == (*test[0].shape[:-1], 5, 3)
+    poisoned = train[0].clone()
+    poisoned[:, :, 3] = 1e4  # rows that are masked throughout
+    again = MLPProbe(hidden=64, epochs=20).fit(poisoned, train[1])
+    torch.testing.assert_close(again.out, probe.out)
+    same = MLPProbe(hidden=64, epochs=20).fit(*train)
+    assert torch.equal(same.weight, probe.weight)
+
+
+def test_shuffled_labels_stay_at_their_ply_and_masks_stay_in_place():
+    _, labels = planted(50)
+    labels[:, :, 0] = np.arange(10) % 3  # what lies on square 0 depends on the ply alone
+    labels[7, 4:] = -1
+    mixed = shuffled(labels, seed=3)
+    np.testing.assert_array_equal(mixed == -1, labels == -1)
+    np.testing.assert_array_equal(mixed[..., 0], labels[..., 0])
+    for ply in range(10):
+        boards = [sorted(map(tuple, array[:, ply])) for array in (labels, mixed)]
+        assert boards[0] == boards[1]
+    assert (mixed != labels).mean() > 0.3 and np.array_equal(mixed, shuffled(labels, seed=3))
+
+
+def test_on_shuffled_labels_a_probe_finds_no_more_than_the_majority():
+    streams, labels = planted(3000)
+    train, test = halves(streams, labels)
+    found = LinearProbe().fit(train[0], shuffled(train[1], seed=0)).score(*test)[1]
+    assert found < MajorityBaseline().fit(train[1]).score(test[1]) + 0.03

@@ -13,6 +13,7 @@ from othello_edu.games import random_games, replay
 from othello_edu.labels import MINE, contents, disc_counts, plies
 from othello_edu.scoring import (
     auroc,
+    auroc_resampled,
     auroc_within,
     baselines,
     bootstrap_interval,
@@ -183,6 +184,63 @@ def test_auroc_within_is_the_average_weighted_by_pairs(rng):
 
 
 # F1 ---------------------------------------------------------------------------------------------------
+
+
+def resampled_case(rng, n_games=12, n_plies=9, k=3):
+    scores = rng.integers(0, 5, (n_games * n_plies, k)).astype(np.float32)
+    labels = rng.random((n_games * n_plies, k)) < 0.2 + 0.1 * scores
+    games, plies = np.divmod(np.arange(n_games * n_plies), n_plies)
+    return scores, labels, games, plies
+
+
+def test_auroc_on_resampled_games_is_auroc_of_the_repeated_rows(rng):
+    scores, labels, games, plies = resampled_case(rng)
+    everywhere = auroc_resampled(scores, labels, games, seed=3, n_resamples=20)
+    at_same_ply = auroc_resampled(scores, labels, games, 3, groups=plies, n_resamples=20)
+    assert everywhere.shape == at_same_ply.shape == (21, 3)
+    drawn = np.random.default_rng(3).multinomial(12, np.full(12, 1 / 12), 20)
+    for draw, times in enumerate(np.concatenate([np.ones((1, 12), int), drawn])):
+        rows = np.repeat(np.arange(len(games)), times[games])
+        expected = auroc(scores[rows], labels[rows]).diagonal()
+        np.testing.assert_allclose(everywhere[draw], expected, rtol=1e-12)
+        expected = auroc_within(scores[rows], labels[rows], plies[rows]).diagonal()
+        np.testing.assert_allclose(at_same_ply[draw], expected, rtol=1e-12)
+
+
+def test_each_label_may_count_rows_of_its_own(rng):
+    scores, labels, games, plies = resampled_case(rng)
+    among = rng.random(labels.shape) < 0.5
+    found = auroc_resampled(scores, labels, games, 0, groups=plies, among=among, n_resamples=0)[0]
+    for k, rows in enumerate(among.T):
+        expected = auroc_within(scores[rows][:, [k]], labels[rows][:, [k]], plies[rows])
+        np.testing.assert_allclose(found[k], expected[0, 0], rtol=1e-12)
+    labels[:, 1] = True
+    assert np.isnan(auroc_resampled(scores, labels, games, 0, n_resamples=5)[:, 1]).all()
+
+
+def test_an_auroc_that_is_all_ply_comes_out_as_all_ply(rng):
+    """The planted confound: label and score both grow with the ply and have nothing else in common."""
+    games, plies = np.divmod(np.arange(400 * 30), 30)
+    label = rng.random(len(plies)) < plies / 30
+    score = (plies + rng.normal(0, 2, len(plies))).astype(np.float32)
+    everywhere, within = (
+        auroc_resampled(score[:, None], label[:, None], games, 0, groups=groups)[:, 0]
+        for groups in (None, plies)
+    )
+    assert everywhere[0] > 0.8
+    low, high = np.quantile(within[1:], [0.025, 0.975])
+    assert low < 0.5 < high and high - low < 0.05
+
+
+def test_resampling_refuses_columns_that_do_not_belong_together(rng):
+    scores, labels, games, _ = resampled_case(rng)
+    with pytest.raises(OthelloEduError, match="each score has its own label"):
+        auroc_resampled(scores[:, :2], labels, games, 0)
+    with pytest.raises(OthelloEduError, match=r"games have shape \[5\]; they must be \[108\]"):
+        auroc_resampled(scores, labels, games[:5], 0)
+    scores[4, 1] = np.nan
+    with pytest.raises(OthelloEduError, match="finite"):
+        auroc_resampled(scores, labels, games, 0)
 
 
 def test_f1_equals_scikit_learns(rng):
