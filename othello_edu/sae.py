@@ -1,47 +1,330 @@
 """Sparse autoencoders: describe a residual stream as a few active features out of many.
 
-`SparseAutoencoder` is the paper's (Du et al., 2025): one matrix `W` [d_model, n_features] both reads
-and writes, `h = relu(x W + b)`, `x̂ = h Wᵀ`, with a bias on the encoder only. Its columns are the
-features' directions and have length 1 here (the paper's code normalises the other axis).
+Three kinds, which differ in how they stay sparse:
+
+- `SparseAutoencoder`, the paper's (Du et al., 2025): one matrix reads and writes, activity has a price;
+- `TopK` (Gao et al., 2024): the k largest activations stay, the others are 0;
+- `JumpReLU` (Rajamanoharan et al., 2024): each feature learns a threshold of its own.
+
+Features' directions have length 1 in all three (the paper's code normalises the other axis of its matrix).
+`fit` trains them. Several of one kind, with seeds of their own, train as a *stack*: one batched product
+instead of many small ones, and every one of them as it would be alone.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .activations import residual_streams
 from .errors import OthelloEduError
-from .games import PADDING, Games, batches, next_tokens, tokens
-from .model import GPT
+
+DEAD_AFTER = 20_000  # rows that a feature sleeps through before it counts as dead while training
+AUXILIARY = 1 / 32  # weight of what dead features are asked to explain (Gao et al., 2024, appendix A.2)
 
 
 class SparseAutoencoder(nn.Module):
-    """The paper's SAE: tied weights, ReLU, an encoder bias.
+    """The paper's SAE: `h = relu(x W + b)`, `x̂ = h Wᵀ`, tied weights, a bias on the encoder only.
 
-    weight [d_model, n_features], bias [n_features].
+    weight [d_model, n_features], bias [n_features]. seed: of the initial weights; a sequence of seeds gives
+    a stack, and all shapes begin with one more axis. l1: the price of activity, in a stack one for all or one
+    for each.
+
+    Its loss is mean ‖x − x̂‖₂ / d_model + l1 · mean ‖h‖₁ / n_features: the length of the error, as the
+    paper's code has it, or with `squared` the square of the length, as most others do.
     """
 
-    def __init__(self, d_model: int, n_features: int, seed: int = 0):
+    rescales = False  # its price of activity is meant in the units of the stream
+
+    def __init__(
+        self,
+        d_model: int,
+        n_features: int,
+        seed: int | Sequence[int] = 0,
+        l1: float | Sequence[float] = 0.077,
+        squared: bool = False,
+    ):
         super().__init__()
-        random = torch.Generator().manual_seed(seed)
-        self.weight = nn.Parameter(F.normalize(torch.randn(d_model, n_features, generator=random), dim=0))
-        self.bias = nn.Parameter(torch.zeros(n_features))
+        self.l1, self.squared = l1, squared
+        self._start(d_model, n_features, seed)
+
+    def _start(self, d_model, n_features, seed):
+        self.weight = nn.Parameter(F.normalize(random_matrix(d_model, n_features, seed), dim=-2))
+        self.bias = nn.Parameter(torch.zeros_like(self.weight[..., 0, :]))
+
+    @property
+    def d_model(self) -> int:
+        """Dimensions that it reads and writes."""
+        return self.directions.shape[-2]
+
+    @property
+    def n_features(self) -> int:
+        """Features that it has."""
+        return self.directions.shape[-1]
+
+    @property
+    def directions(self) -> torch.Tensor:
+        """What each feature adds to the stream for an activation of 1, [..., d_model, n_features]."""
+        return self.weight
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Activations of the features, [..., d_model] -> [..., n_features], all at least 0."""
-        return F.relu(x @ self.weight + self.bias)
+        return F.relu(x @ self.weight + self._row(self.bias))
 
     def decode(self, h: torch.Tensor) -> torch.Tensor:
         """The residual stream that these activations describe, [..., n_features] -> [..., d_model]."""
-        return h @ self.weight.T
+        return h @ self.weight.mT
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The reconstruction of x."""
         return self.decode(self.encode(x))
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        """What training makes small, on rows x [n, d_model]: a number, or one for each of a stack."""
+        h = self.encode(x)
+        error = torch.linalg.vector_norm(x - self.decode(h), dim=-1)
+        error = error.square() if self.squared else error
+        price = torch.as_tensor(self.l1, dtype=h.dtype, device=h.device)
+        return error.mean(-1) / self.d_model + price * h.sum(-1).mean(-1) / self.n_features
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Give the directions length 1 again, so that an activation is a length along its feature."""
+        self.weight.copy_(F.normalize(self.weight, dim=-2))
+
+    def unstack(self) -> list:
+        """The autoencoders of a stack, one by one; a list of one where there is no stack."""
+        if self.directions.ndim == 2:
+            return [self]
+        singles = []
+        for index in range(len(self.directions)):
+            single = self._single(index)
+            state = {name: value[index].clone() for name, value in self.state_dict().items()}
+            single.load_state_dict(state)
+            singles.append(single.train(self.training).requires_grad_(self.bias.requires_grad))
+        return singles
+
+    def _single(self, index):
+        """One of the shape and the settings of the stack's `index`-th."""
+        l1 = self.l1[index] if isinstance(self.l1, Sequence) else self.l1
+        return type(self)(self.d_model, self.n_features, index, l1, self.squared)
+
+    def _row(self, vector):
+        """A vector of each autoencoder of the stack, so that it adds to rows [n, …] of each."""
+        return vector if self.directions.ndim == 2 else vector.unsqueeze(-2)
+
+
+class _Untied(SparseAutoencoder):
+    """An encoder of its own, a decoder bias, and dead features that are put to work.
+
+    encoder [d_model, n_features], bias [n_features], weight [d_model, n_features] (of the decoder),
+    centre [d_model]: `h = sparse((x − centre) encoder + bias)`, `x̂ = h weightᵀ + centre`.
+    """
+
+    rescales = True
+
+    def __init__(self, d_model: int, n_features: int, seed: int | Sequence[int] = 0):
+        super().__init__(d_model, n_features, seed)
+        self.encoder = nn.Parameter(self.weight.detach().clone())
+        self.centre = nn.Parameter(torch.zeros_like(self.weight[..., 0]))
+        self.register_buffer("idle", torch.zeros_like(self.bias), persistent=False)
+
+    def before(self, x: torch.Tensor) -> torch.Tensor:
+        """What the features receive before the small ones are silenced, [..., n_features]."""
+        return (x - self._row(self.centre)) @ self.encoder + self._row(self.bias)
+
+    def decode(self, h: torch.Tensor) -> torch.Tensor:
+        """[..., n_features] -> [..., d_model]."""
+        return h @ self.weight.mT + self._row(self.centre)
+
+    def rescale(self, scale: float) -> None:
+        """Turn an autoencoder of x / scale into the same one of x."""
+        for vector in (self.bias, self.centre):
+            vector.data *= scale
+
+    def _loss(self, x, before, h):
+        """Share of the variance that is missed, and what dead features could explain of the rest."""
+        error = x - self.decode(h)
+        variance = (x - x.mean(0)).square().sum(-1).mean()
+        loss = error.square().sum(-1).mean(-1) / variance
+        with torch.no_grad():
+            self.idle += len(x)
+            self.idle[(h > 0).any(-2)] = 0
+            dead = self.idle >= DEAD_AFTER
+        if not dead.any():
+            return loss
+        # The dead features nearest to waking explain what the others leave: a gradient reaches them again.
+        k = min(self.d_model // 2, int(dead.sum(-1).max()))
+        asleep = before.masked_fill(~self._row(dead), -torch.inf)
+        values, places = asleep.topk(k, dim=-1)
+        rest = error.detach()
+        said = torch.zeros_like(before).scatter(-1, places, F.relu(values)) @ self.weight.mT
+        unexplained = (rest - said).square().sum(-1).mean(-1) / rest.square().sum(-1).mean(-1)
+        return loss + AUXILIARY * torch.where(dead.any(-1), unexplained, 0.0)
+
+
+class TopK(_Untied):
+    """The k largest activations of each row stay (Gao et al., 2024): L0 is what you ask for, at most."""
+
+    def __init__(self, d_model: int, n_features: int, k: int, seed: int | Sequence[int] = 0):
+        super().__init__(d_model, n_features, seed)
+        if not 1 <= k <= n_features:
+            raise OthelloEduError(f"k is {k}; it must lie between 1 and the number of features, {n_features}")
+        self.k = k
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., d_model] -> [..., n_features], at most k of them above 0."""
+        return self._largest(self.before(x))
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        """Share of the variance that is missed."""
+        before = self.before(x)
+        return self._loss(x, before, self._largest(before))
+
+    def _largest(self, before):
+        values, places = before.topk(self.k, dim=-1, sorted=False)
+        return torch.zeros_like(before).scatter(-1, places, F.relu(values))
+
+    def _single(self, index):
+        return TopK(self.d_model, self.n_features, self.k, index)
+
+
+class JumpReLU(_Untied):
+    """Each feature is silent below a threshold that it learns, and unchanged above it.
+
+    l0: how many active features a row should have on average. The loss is the share of the variance that is
+    missed plus strength · (L0 / l0 − 1)²; the step at the threshold has no useful gradient, and gets a
+    pseudo-derivative of width `bandwidth` (Rajamanoharan et al., 2024, sections 3 and 4).
+    """
+
+    bandwidth = 0.5  # in units of the stream's standard deviation, as thresholds are while training
+
+    def __init__(
+        self,
+        d_model: int,
+        n_features: int,
+        l0: float,
+        seed: int | Sequence[int] = 0,
+        strength: float = 0.1,
+    ):
+        super().__init__(d_model, n_features, seed)
+        if not 0 < l0 <= n_features:
+            raise OthelloEduError(f"l0 is {l0}; it must be above 0, and at most {n_features} features")
+        self.l0, self.strength = l0, strength
+        self.log_threshold = nn.Parameter(torch.full_like(self.bias, 0.5).log())
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., d_model] -> [..., n_features], 0 or above the feature's threshold."""
+        return _Jump.apply(self.before(x), self._row(self.log_threshold.exp()), self.bandwidth)
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        """Share of the variance that is missed, and a price of being more or less active than asked."""
+        before, threshold = self.before(x), self._row(self.log_threshold.exp())
+        h = _Jump.apply(before, threshold, self.bandwidth)
+        l0 = _Step.apply(before, threshold, self.bandwidth).sum(-1).mean(-1)
+        return self._loss(x, before, h) + self.strength * (l0 / self.l0 - 1).square()
+
+    def rescale(self, scale: float) -> None:
+        """Turn an autoencoder of x / scale into the same one of x."""
+        super().rescale(scale)
+        self.log_threshold.data += torch.tensor(scale).log()
+
+    def _single(self, index):
+        return JumpReLU(self.d_model, self.n_features, self.l0, index, self.strength)
+
+
+class _Jump(torch.autograd.Function):
+    """z where z is above the threshold, else 0."""
+
+    @staticmethod
+    def forward(ctx, z, threshold, bandwidth):
+        active = z > threshold
+        ctx.save_for_backward(z, threshold, active)
+        ctx.bandwidth = bandwidth
+        return z * active
+
+    @staticmethod
+    def backward(ctx, gradient):
+        z, threshold, active = ctx.saved_tensors
+        near = (z - threshold).abs() < ctx.bandwidth / 2
+        of_threshold = -(threshold / ctx.bandwidth) * near * gradient
+        return gradient * active, of_threshold.sum_to_size(threshold.shape), None
+
+
+class _Step(torch.autograd.Function):
+    """1 where z is above the threshold, else 0; only the threshold learns from it."""
+
+    @staticmethod
+    def forward(ctx, z, threshold, bandwidth):
+        ctx.save_for_backward(z, threshold)
+        ctx.bandwidth = bandwidth
+        return (z > threshold).to(z.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        z, threshold = ctx.saved_tensors
+        near = (z - threshold).abs() < ctx.bandwidth / 2
+        return None, (near * gradient / -ctx.bandwidth).sum_to_size(threshold.shape), None
+
+
+def random_matrix(rows: int, columns: int, seed: int | Sequence[int]) -> torch.Tensor:
+    """Standard normal numbers [rows, columns], or for a sequence of seeds [n_seeds, rows, columns]."""
+
+    def one(seed):
+        return torch.randn(rows, columns, generator=torch.Generator().manual_seed(int(seed)))
+
+    return torch.stack([one(s) for s in seed]) if isinstance(seed, Sequence) else one(seed)
+
+
+def linear_fall(step: int, n_steps: int) -> float:
+    """A schedule for `fit`: the full learning rate, and in the last fifth of the steps a line to zero."""
+    return min(1.0, 5 * (1 - step / n_steps))
+
+
+def fit(
+    sae: SparseAutoencoder,
+    x: torch.Tensor | Callable[[int], torch.Tensor],
+    epochs: int = 4,
+    batch_size: int = 1024,
+    learning_rate: float = 1e-3,
+    order: int = 0,
+    schedule: Callable[[int, int], float] | None = None,
+    weight_decay: float = 0.0,
+) -> SparseAutoencoder:
+    """Train an SAE, or a stack of them, on residual streams x [..., d_model] of one stage; returns it.
+
+    x may also be a function from the epoch (0, 1, …) to such rows, for streams that are drawn anew. AdamW on
+    batches of rows in an order drawn from the seed `order`, the same for all of a stack. schedule: from
+    (step, number of steps) to a factor of the learning rate; constant by default. Deterministic given the
+    seeds and the number of threads. Raises OthelloEduError for rows that are missing or not finite, or of
+    another width.
+    """
+    drawn = x if callable(x) else lambda epoch: x
+    rows = _rows(drawn(0), sae.d_model)
+    scale = 1.0
+    if sae.rescales:
+        mean = rows.mean(0)
+        scale = float((rows - mean).square().mean().sqrt()) or 1.0
+        with torch.no_grad():
+            sae.centre.copy_(mean / scale)
+    sae.to(rows.device).train().requires_grad_(True)
+    adam = torch.optim.AdamW(sae.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    random = torch.Generator().manual_seed(order)
+    step, n_steps = 0, epochs * -(-len(rows) // batch_size)
+    for epoch in range(epochs):
+        if epoch and callable(x):
+            rows = _rows(drawn(epoch), sae.d_model)
+        for chosen in torch.randperm(len(rows), generator=random).split(batch_size):
+            if schedule is not None:
+                adam.param_groups[0]["lr"] = learning_rate * schedule(step, n_steps)
+            adam.zero_grad()
+            sae.loss(rows[chosen.to(rows.device)] / scale).sum().backward()
+            adam.step()
+            sae.after_step()
+            step += 1
+    if sae.rescales:
+        sae.rescale(scale)
+    return sae.eval().requires_grad_(False)
 
 
 def train_sae(
@@ -53,116 +336,20 @@ def train_sae(
     learning_rate: float = 1e-3,
     seed: int = 0,
 ) -> SparseAutoencoder:
-    """Fit the paper's SAE to residual streams x [..., d_model] of one stage.
+    """The paper's SAE of residual streams x [..., d_model] of one stage, trained.
 
-    loss = mean ‖x − x̂‖₂ / d_model + l1 · mean ‖h‖₁ / n_features: the length of the error, not its
-    square (Du et al., 2025, as its public code has it). n_features: 2 · d_model by default, the
-    paper's. Deterministic given the seed and the number of threads.
+    n_features: 2 · d_model by default, the paper's. For the other arguments, and what is refused, see
+    `SparseAutoencoder` and `fit`.
     """
-    x = x.reshape(-1, x.shape[-1]).float()
+    d_model = x.shape[-1]
+    sae = SparseAutoencoder(d_model, n_features or 2 * d_model, seed, l1)
+    return fit(sae, x, epochs, batch_size, learning_rate, order=seed)
+
+
+def _rows(x, d_model):
+    if x.shape[-1] != d_model:
+        raise OthelloEduError(f"x has {x.shape[-1]} dimensions; the SAE reads {d_model}")
+    x = x.reshape(-1, d_model).float()
     if len(x) == 0 or not torch.isfinite(x).all():
         raise OthelloEduError("x needs at least one row, and finite numbers only")
-    d_model = x.shape[1]
-    sae = SparseAutoencoder(d_model, n_features or 2 * d_model, seed)
-    adam = torch.optim.AdamW(sae.parameters(), lr=learning_rate, weight_decay=0.0, fused=True)
-    order = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(x), generator=order).split(batch_size):
-            batch = x[chosen]
-            h = sae.encode(batch)
-            error = (batch - sae.decode(h)).norm(dim=-1).mean() / d_model
-            loss = error + l1 * h.sum(-1).mean() / h.shape[-1]
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            with torch.no_grad():  # unit columns: an activation is a length along its feature
-                sae.weight.copy_(F.normalize(sae.weight, dim=0))
-    return sae.eval().requires_grad_(False)
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What is reported of every SAE, never one number alone.
-
-    l0: mean number of active features. explained_variance: 1 − ‖x − x̂‖² / ‖x − mean‖². dead_fraction:
-    share of features that are never active on these rows. density: float64 [n_features], share of
-    rows on which each feature is active. loss, loss_spliced, loss_ablated: the model's next-move loss
-    (nats) as it is, with the reconstruction in place of the stage, and with the stage's mean in its
-    place. loss_recovered: share of the way from ablated back to the model's own, 1 is perfect.
-    """
-
-    l0: float
-    explained_variance: float
-    dead_fraction: float
-    density: np.ndarray
-    loss: float
-    loss_spliced: float
-    loss_ablated: float
-
-    @property
-    def loss_recovered(self) -> float:
-        """1 where splicing costs nothing, 0 where it costs what the mean costs; NaN if that is nothing."""
-        if self.loss_ablated == self.loss:
-            return float("nan")
-        return (self.loss_ablated - self.loss_spliced) / (self.loss_ablated - self.loss)
-
-
-@torch.no_grad()
-def panel(
-    model: GPT,
-    sae: SparseAutoencoder,
-    stage: int,
-    games: Games,
-    plies: Sequence[int] | None = None,
-    batch_size: int = 256,
-) -> Panel:
-    """Judge an SAE of a stage on games that it was not fitted on.
-
-    plies: which rows are replaced and counted, as in `residual_streams`, all by default; give those that
-    the SAE was fitted on. Of these, every position that is followed by a move counts. Raises
-    OthelloEduError for a stage or plies that the model does not have, or an SAE of another width.
-    """
-    if len(sae.weight) != model.config.d_model:
-        raise OthelloEduError(
-            f"the SAE reads {len(sae.weight)} dimensions; the model has {model.config.d_model}"
-        )
-    model.eval()
-    rows = list(range(model.config.n_ctx)) if plies is None else list(plies)
-    x = residual_streams(model, games, [stage], rows, batch_size=batch_size)[0]
-    x = x[next_tokens(games)[:, rows] != PADDING]
-    mean = x.mean(0)
-    active = torch.zeros(sae.bias.shape, dtype=torch.float64)
-    squared_error = 0.0
-    for part in x.split(8192):
-        h = sae.encode(part)
-        active += (h > 0).double().sum(0)
-        squared_error += (part - sae.decode(h)).double().square().sum().item()
-    density = (active / len(x)).numpy()
-    replacements = {"loss": None, "loss_spliced": sae, "loss_ablated": lambda part: mean.expand_as(part)}
-    losses = {
-        name: _loss(model, games, stage, rows, replace, batch_size) for name, replace in replacements.items()
-    }
-    return Panel(
-        l0=float(density.sum()),
-        explained_variance=1 - squared_error / (x - mean).double().square().sum().item(),
-        dead_fraction=float((density == 0).mean()),
-        density=density,
-        **losses,
-    )
-
-
-def _loss(model, games, stage, rows, replace, batch_size):
-    def edit(value):
-        value = value.clone()
-        value[:, rows] = replace(value[:, rows])
-        return value
-
-    total, count = 0.0, 0
-    for batch in batches(games, batch_size):
-        targets = next_tokens(batch)[:, rows]
-        logits = model(tokens(batch), edits={("resid_post", stage): edit} if replace else {})[:, rows]
-        total += F.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=PADDING, reduction="sum"
-        ).item()
-        count += int((targets != PADDING).sum())
-    return total / count
+    return x

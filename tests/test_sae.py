@@ -1,19 +1,12 @@
-"""Sparse autoencoders: they find planted features, and the panel's numbers are what they say."""
+"""Sparse autoencoders: all kinds find planted features, in stacks too, and do what their names say."""
 
-import dataclasses
-import math
-
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from othello_edu import sae as sae_module
 from othello_edu.errors import OthelloEduError
-from othello_edu.games import next_tokens, random_games, tokens
-from othello_edu.model import GPT, GPTConfig
-from othello_edu.sae import Panel, SparseAutoencoder, panel, train_sae
-
-D = 16
+from othello_edu.sae import JumpReLU, SparseAutoencoder, TopK, fit, linear_fall, train_sae
 
 
 def planted(n=20_000, d_model=24, n_features=36, seed=0):
@@ -84,124 +77,122 @@ def test_rows_that_cannot_be_fitted_are_refused(x):
         train_sae(x)
 
 
-# The panel ----------------------------------------------------------------------------------------------
+# Kinds --------------------------------------------------------------------------------------------------
+
+SETTINGS = dict(epochs=12, batch_size=256, learning_rate=5e-3, schedule=linear_fall)
+KINDS = {
+    "squared": lambda seed=0: SparseAutoencoder(24, 48, seed, l1=0.8, squared=True),
+    "topk": lambda seed=0: TopK(24, 48, 3, seed),
+    "jumprelu": lambda seed=0: JumpReLU(24, 48, 2.5, seed),
+}
 
 
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    model = GPT(GPTConfig(board_size=6, n_layer=2, n_head=2, d_model=D)).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        parameter.add_(0.2 * torch.randn_like(parameter))
-    return model
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request):
+    x, directions = planted()
+    return request.param, fit(KINDS[request.param](), x, **SETTINGS), x, directions
 
 
-@pytest.fixture(scope="module")
-def games():
-    games = random_games(30, seed=9, board_size=6)
-    assert len(set(games.lengths)) > 1
-    return games
+def test_every_kind_finds_planted_features(kind):
+    name, sae, x, directions = kind
+    assert nearest(directions, sae.directions).mean() > 0.9, name
+    share = (x - sae(x)).square().sum() / (x - x.mean(0)).square().sum()
+    assert share < 0.25
+    torch.testing.assert_close(sae.directions.norm(dim=0), torch.ones(48), rtol=0, atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def rows(model, games):
-    """The streams of stage 1 at every position that is followed by a move."""
-    return model.run_with_cache(tokens(games))[1]["resid_post"][1][next_tokens(games) > 0]
+def test_every_kind_has_the_activity_that_it_was_asked_for(kind):
+    name, sae, x, _ = kind
+    active = (sae.encode(x) > 0).float().sum(1)
+    if name == "topk":
+        assert active.max() <= 3
+    if name == "jumprelu":
+        assert active.mean() == pytest.approx(2.5, rel=0.15)
 
 
-def with_weights(weight, bias):
-    sae = SparseAutoencoder(*weight.shape).requires_grad_(False)
-    sae.weight.copy_(weight)
-    sae.bias.copy_(bias)
-    return sae
+def test_jumprelu_is_silent_below_its_thresholds_and_unchanged_above():
+    sae = JumpReLU(2, 2, 1)
+    with torch.no_grad():
+        sae.encoder.copy_(torch.eye(2))
+        sae.log_threshold.copy_(torch.tensor([1.0, 2.0]).log())
+    h = sae.encode(torch.tensor([[0.9, 1.9], [1.1, 2.1], [-3.0, 5.0]]))
+    torch.testing.assert_close(h, torch.tensor([[0.0, 0.0], [1.1, 2.1], [0.0, 5.0]]))
 
 
-def plus_and_minus():
-    """relu(x) − relu(−x) = x: an autoencoder that loses nothing."""
-    return with_weights(torch.cat([torch.eye(D), -torch.eye(D)], dim=1), torch.zeros(2 * D))
+def test_the_pseudo_derivatives_are_the_papers():
+    """Rajamanoharan et al. (2024), equations 11 and 12, with a rectangle as the kernel."""
+    z = torch.tensor([0.3, 0.9, 1.1, 3.0], requires_grad=True)
+    threshold = torch.tensor(1.0, requires_grad=True)
+    slopes = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    (sae_module._Jump.apply(z, threshold, 0.5) * slopes).sum().backward()
+    torch.testing.assert_close(z.grad, torch.tensor([0.0, 0.0, 3.0, 4.0]))
+    torch.testing.assert_close(threshold.grad, torch.tensor(-1.0 / 0.5 * (2 + 3)))
+    threshold.grad = None
+    (sae_module._Step.apply(z, threshold, 0.5) * slopes).sum().backward()
+    torch.testing.assert_close(threshold.grad, torch.tensor(-(2 + 3) / 0.5))
 
 
-def test_an_autoencoder_that_loses_nothing_recovers_the_whole_loss(model, games):
-    found = panel(model, plus_and_minus(), 1, games)
-    assert found.loss_spliced == pytest.approx(found.loss, abs=1e-6)
-    assert found.loss_recovered == pytest.approx(1, abs=1e-4)
-    assert found.explained_variance == pytest.approx(1, abs=1e-6)
-    assert found.l0 == pytest.approx(D) and found.dead_fraction == 0
+def test_topk_keeps_the_largest_and_nothing_negative():
+    sae = TopK(3, 3, 2)
+    with torch.no_grad():
+        sae.encoder.copy_(torch.eye(3))
+    h = sae.encode(torch.tensor([[3.0, 1.0, 2.0], [-1.0, 4.0, -2.0]]))
+    torch.testing.assert_close(h, torch.tensor([[3.0, 0.0, 2.0], [0.0, 4.0, 0.0]]))
 
 
-def test_an_autoencoder_that_always_says_the_mean_recovers_nothing(model, games, rows):
-    mean = rows.mean(0)
-    # One feature, always on at the length of the mean, along the mean.
-    sae = with_weights(torch.zeros(D, 1), mean.norm())
-    sae.decode = lambda h: h * (mean / mean.norm())
-    found = panel(model, sae, 1, games)
-    assert found.loss_spliced == pytest.approx(found.loss_ablated, abs=1e-6) != found.loss
-    assert found.loss_recovered == pytest.approx(0, abs=1e-4)
-    assert found.explained_variance == pytest.approx(0, abs=1e-4)
+def test_dead_features_are_put_to_work(monkeypatch):
+    """Features that begin asleep: without help they stay so."""
+    x, _ = planted(8000)
+    dead = {}
+    for weight in (0.0, sae_module.AUXILIARY):
+        monkeypatch.setattr(sae_module, "AUXILIARY", weight)
+        sae = TopK(24, 48, 3)
+        with torch.no_grad():
+            sae.bias[:24] = -3
+        fit(sae, x, epochs=15, batch_size=256, learning_rate=5e-3)
+        dead[weight] = float((sae.encode(x) > 0).any(0).logical_not().float().mean())
+    assert dead[0.0] > 0.3 and dead[sae_module.AUXILIARY] < dead[0.0] / 2
 
 
-def test_density_l0_dead_features_and_explained_variance_by_hand(model, games, rows):
-    weight = F.normalize(torch.randn(D, 5, generator=torch.Generator().manual_seed(0)), dim=0)
-    bias = torch.tensor([0.0, -0.5, -1e6, 1e6, -1e6])  # two are never active, one always
-    found = panel(model, with_weights(weight, bias), 1, games, batch_size=7)
-    active = np.array([[float(row @ weight[:, f] + bias[f]) > 0 for f in range(5)] for row in rows])
-    np.testing.assert_allclose(found.density, active.mean(0), atol=2 / len(rows))
-    assert found.density[3] == 1 and 0 < found.density[0] < 1
-    assert found.l0 == pytest.approx(active.sum(1).mean(), abs=0.02)
-    assert found.dead_fraction == 2 / 5
+def test_the_units_of_the_stream_do_not_matter_where_activity_has_no_price():
+    x, _ = planted(2000)
+    for make in (KINDS["topk"], KINDS["jumprelu"]):
+        one, ten = (fit(make(), factor * x, 2, 256, 5e-3) for factor in (1, 10))
+        torch.testing.assert_close(10 * one(x), ten(10 * x), rtol=1e-3, atol=1e-2)
 
 
-def test_explained_variance_of_a_projection_is_its_share(model, games, rows):
-    half = torch.eye(D)[:, : D // 2]
-    sae = with_weights(torch.cat([half, -half], dim=1), torch.zeros(D))
-    centred = (rows - rows.mean(0)).square().sum()
-    expected = 1 - rows[:, D // 2 :].square().sum() / centred
-    assert panel(model, sae, 1, games).explained_variance == pytest.approx(expected.item(), abs=1e-4)
+# Stacks -------------------------------------------------------------------------------------------------
 
 
-def test_the_loss_of_the_panel_is_the_loss_of_the_network(model, games):
-    log_p, targets = model(tokens(games)).log_softmax(-1), next_tokens(games)
-    expected = [-log_p[g, t, targets[g, t]].item() for g, t in (targets > 0).nonzero().tolist()]
-    assert panel(model, plus_and_minus(), 2, games).loss == pytest.approx(np.mean(expected), abs=1e-5)
+@pytest.mark.parametrize("name", ["paper", *KINDS])
+def test_an_autoencoder_of_a_stack_is_what_it_would_be_alone(name):
+    make = KINDS.get(name, lambda seed=0: SparseAutoencoder(24, 48, seed, l1=0.3))
+    x, _ = planted(2000)
+    settings = dict(epochs=1, batch_size=100, learning_rate=2e-3)
+    stack = fit(make([4, 5, 6]), x, **settings)
+    assert stack.encode(x[:7]).shape == (3, 7, 48)
+    assert stack(x[:7]).shape == (3, 7, 24)
+    for seed, single in zip((4, 5, 6), stack.unstack(), strict=True):
+        alone = fit(make(seed), x, **settings)
+        assert type(single) is type(alone) and not single.weight.requires_grad
+        torch.testing.assert_close(single.directions, alone.directions, rtol=0, atol=2e-3)
+        torch.testing.assert_close(single(x[:7]), alone(x[:7]), rtol=0, atol=2e-2)
+    assert alone.unstack() == [alone]
 
 
-def test_only_the_plies_that_are_named_are_replaced_and_counted(model, games):
-    named = [3, 4, 10]
-    stream = model.run_with_cache(tokens(games))[1]["resid_post"][1]
-    targets = next_tokens(games)
-
-    def loss(stream):
-        log_p = model(tokens(games), edits={("resid_post", 1): lambda _: stream}).log_softmax(-1)
-        return -log_p.gather(-1, targets[..., None])[:, named, 0].mean().item()
-
-    silent = with_weights(torch.eye(D), torch.full((D,), -1e6))
-    silenced, ablated = stream.clone(), stream.clone()
-    silenced[:, named] = 0
-    ablated[:, named] = stream[:, named].mean((0, 1))
-    found = panel(model, silent, 1, games, plies=named, batch_size=8)
-    assert found.loss == pytest.approx(loss(stream), abs=1e-5)
-    assert found.loss_spliced == pytest.approx(loss(silenced), abs=1e-5)
-    assert found.loss_ablated == pytest.approx(loss(ablated), abs=1e-5)
-    of_all = panel(model, silent, 1, games)
-    assert len({round(p.loss, 4) for p in (found, of_all)}) == 2
-
-    x = stream[:, named]
-    expected = 1 - x.square().sum() / (x - x.mean((0, 1))).square().sum()
-    assert found.explained_variance == pytest.approx(expected.item(), abs=1e-4)
-    assert found.dead_fraction == 1
+def test_a_schedule_falls_in_the_last_fifth_only():
+    factors = [linear_fall(step, 100) for step in range(100)]
+    assert factors[:80] == [1] * 80 and factors[90] == pytest.approx(0.5) and 0 < factors[99] < 0.1
+    x, _ = planted(500)
+    still = fit(SparseAutoencoder(24, 48), x, 1, 100, 1e-3, schedule=lambda step, n: 0.0)
+    assert torch.equal(still.bias, torch.zeros(48))
 
 
-def test_loss_recovered_is_the_share_of_the_way_back():
-    numbers = Panel(3.0, 0.9, 0.1, np.ones(4), loss=2.0, loss_spliced=2.25, loss_ablated=3.0)
-    assert numbers.loss_recovered == 0.75
-    assert math.isnan(dataclasses.replace(numbers, loss_ablated=2.0).loss_recovered)
-
-
-def test_a_stage_that_does_not_exist_and_an_autoencoder_of_another_width_are_refused(model, games):
-    for stage in (3, -1):
-        with pytest.raises(OthelloEduError, match=rf"no activation \('resid_post', {stage}\)"):
-            panel(model, plus_and_minus(), stage, games)
-    with pytest.raises(OthelloEduError, match="the SAE reads 8 dimensions; the model has 16"):
-        panel(model, SparseAutoencoder(8, 8), 1, games)
-    with pytest.raises(OthelloEduError, match="plies must lie in 0..30"):
-        panel(model, plus_and_minus(), 1, games, plies=[31])
+def test_settings_that_cannot_be_are_refused():
+    x, _ = planted(500)
+    with pytest.raises(OthelloEduError, match="x has 24 dimensions; the SAE reads 8"):
+        fit(SparseAutoencoder(8, 16), x)
+    with pytest.raises(OthelloEduError, match="k is 17; it must lie between 1 and .*, 16"):
+        TopK(8, 16, 17)
+    with pytest.raises(OthelloEduError, match="l0 is 0; it must be above 0, and at most 16 features"):
+        JumpReLU(8, 16, 0)

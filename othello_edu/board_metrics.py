@@ -1,0 +1,190 @@
+"""Does a code hold the board? Coverage, reconstruction, and probes that may look at k features only.
+
+A *property* is one fact about the board: this square holds my disc, or theirs. There are two a square, 128 in
+all; "empty" is the absence of both. (Karvonen et al., 2024, also divide by the 64 empty ones, which count as
+zero: multiply their coverage by 1.5 to compare.)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .errors import OthelloEduError
+from .labels import MINE, THEIRS
+from .probes import N_CLASSES
+
+THRESHOLDS = tuple(k / 10 for k in range(10))  # shares of a feature's largest activation
+HIGH_PRECISION = 0.95
+_MIN_ACTIVE = 10  # rows on which a feature must be active before its precision means anything
+_ROWS = 1 << 14
+
+
+def properties(labels) -> np.ndarray:
+    """Contents int [n, n_squares] -> bool [n, 2 · n_squares]: mine on each square, then theirs."""
+    labels = np.asarray(labels)
+    return np.concatenate([labels == MINE, labels == THEIRS], axis=-1)
+
+
+def _counts(code, truth, cut):
+    """Rows on which feature and property are both there [f, p], and the feature alone [f]."""
+    both, active = 0.0, 0.0
+    for start in range(0, len(code), _ROWS):
+        rows = slice(start, start + _ROWS)
+        on = (code[rows] > cut).float()
+        both = both + (on.T @ truth[rows]).double()  # exact: a part has fewer than 2**24 rows
+        active = active + on.sum(0).double()
+    return both, active
+
+
+def _checked(code, labels):
+    if code.ndim != 2 or labels.ndim != 2 or len(code) != len(labels) or not len(code):
+        raise OthelloEduError(
+            f"code has shape {list(code.shape)} and labels {list(labels.shape)}; "
+            "they must be [n, n_features] and [n, n_squares], of the same rows"
+        )
+    return code.float(), torch.from_numpy(properties(labels)).float()
+
+
+def coverage(code: torch.Tensor, labels: np.ndarray) -> float:
+    """Mean over properties of the best F1 that one feature and one threshold reach (Karvonen et al., 2024).
+
+    code float [n, n_features], at least 0; labels int [n, n_squares], contents. Thresholds are 0, 0.1, …, 0.9
+    of each feature's largest activation on these rows. Properties that never occur are left out.
+    """
+    code, truth = _checked(code, labels)
+    largest, present = code.amax(0), truth.sum(0).double()
+    best = torch.zeros(truth.shape[1], dtype=torch.float64)
+    for threshold in THRESHOLDS:
+        both, active = _counts(code, truth, threshold * largest)
+        f1 = 2 * both / (active[:, None] + present).clamp(min=1)
+        best = torch.maximum(best, f1.amax(0))
+    return float(best[present > 0].mean())
+
+
+@dataclass(frozen=True)
+class BoardReader:
+    """Reads boards off a code by the features that are nearly always right about a property.
+
+    cut [n_features]: activation above which a feature speaks. says bool [n_features, n_properties].
+    """
+
+    cut: torch.Tensor
+    says: torch.Tensor
+
+    def read(self, code: torch.Tensor) -> torch.Tensor:
+        """Properties that some active feature speaks for, bool [n, n_properties]."""
+        parts = [(part > self.cut).float() @ self.says.float() > 0 for part in code.float().split(_ROWS)]
+        return torch.cat(parts)
+
+    def score(self, code: torch.Tensor, labels: np.ndarray) -> float:
+        """Mean over boards of F1 between the properties that were read and the true ones."""
+        code, truth = _checked(code, labels)
+        read = self.read(code).float()
+        return float((2 * (read * truth).sum(1) / (read.sum(1) + truth.sum(1)).clamp(min=1)).mean())
+
+
+def board_reader(code: torch.Tensor, labels: np.ndarray) -> BoardReader:
+    """The board reader of a code: for each threshold, features with a precision of at least 0.95 on these
+    rows; the threshold that reads these rows best (Karvonen et al., 2024). Judge it on other games.
+    """
+    code, truth = _checked(code, labels)
+    largest = code.amax(0)
+    best, best_score = None, -1.0
+    for threshold in THRESHOLDS:
+        both, active = _counts(code, truth, threshold * largest)
+        says = (both >= HIGH_PRECISION * active[:, None]) & (active[:, None] >= _MIN_ACTIVE)
+        reader = BoardReader(threshold * largest, says)
+        score = reader.score(code, labels)
+        if score > best_score:
+            best, best_score = reader, score
+    return best
+
+
+# Probes of k features --------------------------------------------------------------------------------
+
+
+def choose_features(code: torch.Tensor, labels: np.ndarray, k: int) -> torch.Tensor:
+    """The k features that tell the contents of each square apart best, int64 [n_squares, k].
+
+    Ranked by the share of a feature's variance that lies between the three contents (an F test): the
+    three-class form of the difference of means (Gurnee et al., 2023).
+    """
+    code = code.float()
+    labels = torch.as_tensor(np.ascontiguousarray(labels)).long()
+    mean = code.mean(0)
+    spread = (code - mean).square().sum(0).clamp(min=1e-12)
+    between = torch.zeros(labels.shape[1], code.shape[1])
+    for kind in range(N_CLASSES):
+        here = (labels == kind).float()  # [n, n_squares]
+        count = here.sum(0)[:, None]
+        between += count * ((here.T @ code) / count.clamp(min=1) - mean).square() * (count > 0)
+    return (between / spread).topk(min(k, code.shape[1]), dim=1).indices
+
+
+class SparseProbe:
+    """A softmax regression a square that may look at k features of its own (Gurnee et al., 2023).
+
+    Solved by Newton's method: a few steps reach the optimum, and nothing needs to be tuned. After `fit`:
+    features int64 [n_squares, k], weight float64 [n_squares, k + 1, 3] (the last row is the bias).
+    """
+
+    def __init__(self, k: int, ridge: float = 1e-3, max_steps: int = 30):
+        self.k, self.ridge, self.max_steps = k, ridge, max_steps
+
+    def fit(self, code: torch.Tensor, labels: np.ndarray) -> "SparseProbe":
+        """code [n, n_features]; labels int [n, n_squares], contents in 0..2 without masks."""
+        code = code.float()
+        self.features = choose_features(code, labels, self.k)
+        self.mean, self.scale = code.mean(0), code.std(0).clamp(min=1e-6)
+        target = torch.as_tensor(np.ascontiguousarray(labels)).long()
+        self.weight = torch.stack(
+            [self._solve(self._inputs(code, square), target[:, square]) for square in range(target.shape[1])]
+        )
+        return self
+
+    def predict(self, code: torch.Tensor) -> np.ndarray:
+        """The likeliest content of every square, int8 [n, n_squares]."""
+        code = code.float()
+        squares = range(len(self.features))
+        columns = [(self._inputs(code, square) @ self.weight[square]).argmax(-1) for square in squares]
+        return torch.stack(columns, 1).to(torch.int8).numpy()
+
+    def _inputs(self, code, square):
+        chosen = self.features[square]
+        x = ((code[:, chosen] - self.mean[chosen]) / self.scale[chosen]).double()
+        return torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
+
+    def _solve(self, x, target):
+        """Newton's method with halved steps. The ridge keeps separable squares finite."""
+        n, width = x.shape
+        one_hot = torch.nn.functional.one_hot(target, N_CLASSES).double()
+        weight = torch.zeros(width, N_CLASSES, dtype=torch.float64)
+
+        def objective(weight):
+            log_p = (x @ weight).log_softmax(-1)
+            return -(log_p * one_hot).sum() / n + self.ridge / 2 * weight.square().sum(), log_p.exp()
+
+        value, p = objective(weight)
+        for _ in range(self.max_steps):
+            gradient = x.T @ (p - one_hot) / n + self.ridge * weight
+            blocks = [
+                [(x * (p[:, a] * (float(a == b) - p[:, b]))[:, None]).T @ x / n for b in range(N_CLASSES)]
+                for a in range(N_CLASSES)
+            ]
+            hessian = torch.cat([torch.cat(row, 1) for row in blocks])
+            hessian += self.ridge * torch.eye(len(hessian), dtype=torch.float64)
+            step = torch.linalg.solve(hessian, gradient.T.reshape(-1)).view(N_CLASSES, width).T
+            size = 1.0
+            while True:
+                new_value, new_p = objective(weight - size * step)
+                if new_value <= value or size < 1e-3:
+                    break
+                size /= 2
+            improved = value - new_value
+            if improved <= 0:
+                break
+            weight, value, p = weight - size * step, new_value, new_p
+            if improved < 1e-9:
+                break
+        return weight

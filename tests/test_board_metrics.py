@@ -1,0 +1,148 @@
+"""Board metrics and sparse probes: known answers on planted codes, and scikit-learn's numbers."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+
+from othello_edu.board_metrics import (
+    SparseProbe,
+    board_reader,
+    choose_features,
+    coverage,
+    properties,
+)
+from othello_edu.errors import OthelloEduError
+
+N_SQUARES = 5
+
+
+def boards(n=3000, seed=0):
+    return np.random.default_rng(seed).integers(0, 3, (n, N_SQUARES))
+
+
+def perfect_code(labels, noise=0.0, seed=0):
+    """One feature a property, of its own size, and silent where it does not hold."""
+    truth = properties(labels).astype(np.float32)
+    sizes = np.linspace(0.5, 3, truth.shape[1])
+    random = np.random.default_rng(seed)
+    wrong = random.random(truth.shape) < noise
+    return torch.from_numpy(np.where(wrong, random.random(truth.shape) * sizes * 0.3, truth * sizes)).float()
+
+
+def test_properties_are_mine_then_theirs():
+    assert properties([[0, 1, 2]]).tolist() == [[False, True, False, False, False, True]]
+
+
+def test_a_feature_for_every_property_covers_all_and_reads_every_board():
+    labels = boards()
+    code = perfect_code(labels)
+    assert coverage(code, labels) == 1
+    reader = board_reader(code, labels)
+    new = boards(seed=1)
+    new = new[new.any(1)]  # an empty board has no property to find
+    assert reader.score(perfect_code(new), new) == 1
+    np.testing.assert_array_equal(reader.read(perfect_code(new)), properties(new))
+
+
+def test_a_code_that_knows_nothing_scores_as_blind_guessing_does():
+    labels = boards()
+    code = torch.rand(len(labels), 8, generator=torch.Generator().manual_seed(0))
+    base = properties(labels).mean(0)
+    assert coverage(code, labels) == pytest.approx((2 * base / (1 + base)).mean(), abs=0.01)
+    assert board_reader(code, labels).score(code, labels) == 0
+
+
+def test_coverage_is_what_scikit_learn_finds_one_by_one():
+    labels = boards(400)
+    code = perfect_code(labels, noise=0.4)[:, :4]
+    truth = properties(labels)
+    best = [
+        max(
+            f1_score(truth[:, p], code[:, f] > share / 10 * code[:, f].max())
+            for f in range(4)
+            for share in range(10)
+        )
+        for p in range(truth.shape[1])
+    ]
+    assert coverage(code, labels) == pytest.approx(np.mean(best), abs=1e-6)
+
+
+def test_a_property_that_never_occurs_is_left_out():
+    labels = boards()
+    labels[:, 0] = 1  # mine, always: never theirs
+    assert coverage(perfect_code(labels), labels) == 1
+
+
+def test_a_threshold_is_chosen_where_features_whisper_when_wrong():
+    labels = boards()
+    code = perfect_code(labels, noise=0.3)  # wrong activations stay below 0.3 of the largest
+    reader = board_reader(code, labels)
+    largest = code.amax(0)
+    assert (reader.cut / largest).mean() == pytest.approx(0.3, abs=0.05)
+    assert reader.score(code, labels) > 0.75 > board_reader(code[:, :3], labels).score(code[:, :3], labels)
+
+
+def test_a_feature_that_was_rarely_active_is_not_believed():
+    labels = boards(200)
+    code = torch.zeros(200, 1)
+    code[np.flatnonzero(labels[:, 0] == 1)[:5], 0] = 1
+    assert not board_reader(code, labels).says.any()
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(OthelloEduError, match=r"code has shape \[3, 2\] and labels \[4, 5\]"):
+        coverage(torch.zeros(3, 2), boards(4))
+
+
+# Probes of k features -----------------------------------------------------------------------------------
+
+
+def planted(n=4000, n_features=30, seed=0):
+    """Square s is told by features 3 s and 3 s + 1 together; the others are noise."""
+    labels = boards(n, seed)
+    code = torch.randn(n, n_features, generator=torch.Generator().manual_seed(seed))
+    for square in range(N_SQUARES):
+        kind = torch.from_numpy(labels[:, square])
+        code[:, 3 * square] += 3.0 * (kind == 1)
+        code[:, 3 * square + 1] += 2.5 * (kind == 2)
+    return code, labels
+
+
+def test_the_features_that_tell_are_chosen():
+    chosen = choose_features(*planted(), 2)
+    assert chosen.sort(1).values.tolist() == [[3 * s, 3 * s + 1] for s in range(N_SQUARES)]
+
+
+def test_more_features_read_more_and_noise_reads_nothing():
+    code, labels = planted()
+    new_code, new_labels = planted(seed=1)
+    shares = [
+        (SparseProbe(k).fit(code, labels).predict(new_code) == new_labels).mean() for k in (1, 2, 16, 100)
+    ]
+    assert shares[0] + 0.15 < shares[1] and abs(shares[2] - shares[1]) < 0.02 and shares[3] > shares[1] - 0.02
+    noise = SparseProbe(2).fit(code[:, 15:], labels).predict(new_code[:, 15:])
+    assert (noise == new_labels).mean() == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_a_sparse_probe_is_scikit_learns_regression_on_the_same_features():
+    code, labels = planted(800)
+    probe = SparseProbe(3, ridge=1e-3).fit(code, labels)
+    for square in range(2):
+        x = probe._inputs(code, square).numpy()
+        theirs = LogisticRegression(C=1 / (1e-3 * len(x)), fit_intercept=False, tol=1e-10, max_iter=5000)
+        theirs.fit(x, labels[:, square])
+        np.testing.assert_allclose(
+            (x @ probe.weight[square].numpy()) - (x @ probe.weight[square].numpy()).mean(1, keepdims=True),
+            theirs.decision_function(x) - theirs.decision_function(x).mean(1, keepdims=True),
+            atol=1e-4,
+        )
+
+
+def test_squares_that_can_be_told_perfectly_and_squares_that_never_change_are_no_trouble():
+    labels = boards(500)
+    labels[:, 1] = 2
+    code = perfect_code(labels)
+    predicted = SparseProbe(4).fit(code, labels).predict(code)
+    np.testing.assert_array_equal(predicted, labels)
