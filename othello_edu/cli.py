@@ -59,6 +59,28 @@ def _export(arguments: argparse.Namespace) -> None:
     )
 
 
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from .reproduction import FULL, QUICK, reproduce  # here: `train` should not wait for it
+
+    results = reproduce(
+        arguments.model,
+        arguments.protocol,
+        arguments.out,
+        QUICK if arguments.quick else FULL,
+        arguments.device,
+    )
+    for claim in results["claims"]:
+        print(f"{claim['source']:12} {claim['verdict']:15} {claim['says']}")
+    print(f"written: {arguments.out / 'results.json'}")
+    try:
+        from .reproduction.figures import draw_all
+    except ModuleNotFoundError as error:  # a machine that only trains has no matplotlib
+        print(f"no figures: {error}; where it is installed, the same command draws them in a moment")
+        return
+    figures = draw_all(results, arguments.out / "figures")
+    print(f"written: {len(figures)} figures in {arguments.out / 'figures'}")
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
@@ -138,6 +160,31 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--commit", required=True, help="the commit it was trained at, for the card")
     command.add_argument("--device", required=True, help="what it was trained on, for the card")
     command.set_defaults(run=_export)
+
+    command = commands.add_parser(
+        "reproduce",
+        help="every figure and table of Du et al. (2025), with controls and verdicts",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Du et al. (2025), How GPT Learns Layer by Layer, reproduced on one network.",
+        epilog=(
+            "protocols:\n"
+            "  published: as the paper's public code does it, quirks included\n"
+            "  corrected: the same questions with the quirks mended, and with controls\n\n"
+            "DIR receives results.json, figures/, and while it runs parts/ (one file a finished part, so\n"
+            "that the same command goes on after Ctrl-C) and work/ (trained probes and SAEs, which may be\n"
+            "deleted afterwards)."
+        ),
+    )
+    command.add_argument(
+        "--model", required=True, metavar="NAME", help="a shipped model, or a folder that `export` wrote"
+    )
+    command.add_argument("--protocol", choices=("published", "corrected"), default="corrected")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    command.add_argument("--quick", action="store_true", help="far too little data: whether it runs at all")
+    command.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
+    )
+    command.set_defaults(run=_reproduce)
     return parser
 
 

@@ -1,0 +1,356 @@
+"""The paper's claims as tests with thresholds, which were written down before any run.
+
+A verdict is "reproduced", "partly", "not reproduced" or "not testable" (by this protocol). It is about one
+network of one seed; a claim about GPTs needs several (`over_models`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .features import CLOCK_TILES, EDGE, GRID, rounded
+
+REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable"
+CENTRAL = GRID[2:6, 2:6].ravel()
+MIDDLE, LATE = (2, 3, 4), (5, 6, 7)  # stages; the paper's layers of the same numbers
+MIN_MODELS = 3
+
+# Accuracy in % of layers 0 to 7, two seeds (Fig. 2), and the best AUROC of Tables 3 to 7.
+PAPER_FIG_2 = (
+    (62.1, 82.1, 87.8, 90.1, 91.6, 92.6, 93.0, 93.1),
+    (62.1, 81.8, 87.2, 89.7, 91.8, 92.8, 93.0, 93.2),
+)
+PAPER_BEST = {"Table 3": (1, 0.8814), "Table 4": (2, 0.9504), "Table 5": (4, 0.8999)} | {
+    "Table 6": (5, 0.8532),
+    "Table 7": (7, 0.8495),
+}
+PAPER_TILES = {"Table 1": 26, "Table 2": 24}  # most tiles that one feature passes in one layer
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: where it stands, what it says, when it counts as reproduced, and the test of it.
+
+    test: from {part: result} to (verdict, {name of a number: value}).
+    """
+
+    source: str
+    says: str
+    threshold: str
+    test: Callable[[dict], tuple[str, dict]]
+
+
+def judge(results: dict) -> list[dict]:
+    """Every claim with its verdict and the numbers behind it, from what `reproduce` found."""
+    found = results["results"]
+    judged = []
+    for claim in CLAIMS:
+        verdict, numbers = claim.test(found)
+        judged.append(
+            {
+                "source": claim.source,
+                "says": claim.says,
+                "threshold": claim.threshold,
+                "verdict": verdict,
+                "numbers": numbers,
+            }
+        )
+    return judged
+
+
+def over_models(runs: list[dict]) -> list[dict]:
+    """Claims about GPTs: the verdicts on several networks by one protocol, {source, says, verdicts, verdict}.
+
+    With fewer than three networks nothing is said of GPTs; where they differ, the verdict is "partly".
+    """
+    together = []
+    for claims in zip(*(run["claims"] for run in runs), strict=True):
+        verdicts = [claim["verdict"] for claim in claims]
+        verdict = UNTESTABLE
+        if len(runs) >= MIN_MODELS:
+            verdict = verdicts[0] if len(set(verdicts)) == 1 else PARTLY
+        together.append({key: claims[0][key] for key in ("source", "says")})
+        together[-1] |= {"verdicts": verdicts, "verdict": verdict}
+    return together
+
+
+def _by_stage(found: dict, part: str) -> dict[int, dict]:
+    return {int(name.split("/")[1]): value for name, value in found.items() if name.startswith(part + "/")}
+
+
+# Fig. 2 ----------------------------------------------------------------------------------------------
+
+
+def probe_accuracy(found: dict) -> dict[int, dict]:
+    """{stage: {accuracy, low, high}} of Fig. 2, of either protocol."""
+    if "published_probes" in found:
+        return dict(enumerate(found["published_probes"]["all"]))
+    return {stage: probes["mine/theirs"] for stage, probes in _by_stage(found, "probes").items()}
+
+
+def _rises(found):
+    curve = [entry["accuracy"] for _, entry in sorted(probe_accuracy(found).items())]
+    falls = int((np.diff(curve[1:8]) < 0).sum())
+    gain = curve[7] - curve[1]
+    numbers = {"stage 1": curve[1], "stage 7": curve[7], "best stage": int(np.argmax(curve))}
+    numbers |= {"steps that fall": falls}
+    if falls <= 1 and gain >= 0.03:
+        return REPRODUCED, numbers
+    return (PARTLY if gain > 0 and np.argmax(curve) >= 4 else NOT), numbers
+
+
+def _level(found):
+    curve = np.array([entry["accuracy"] for _, entry in sorted(probe_accuracy(found).items())])[:8]
+    off = np.abs(curve - np.mean(PAPER_FIG_2, axis=0) / 100)
+    numbers = {"mean difference": rounded(off.mean()), "largest difference": rounded(off.max())}
+    return _graded(off.mean(), 0.02, 0.05), numbers
+
+
+def _graded(difference, near, far):
+    return REPRODUCED if difference <= near else PARTLY if difference <= far else NOT
+
+
+# Fig. 3 ----------------------------------------------------------------------------------------------
+
+
+def _share(found, stage, tiles):
+    top = np.array(found[f"features/{stage}"]["colour"]["top"]).sum(0)
+    return top[tiles].sum() / max(top.sum(), 1)
+
+
+def _edges_first(found):
+    share, tiles = _share(found, 1, EDGE), len(EDGE) / 64
+    numbers = {"share of the 50 best on edges, stage 1": rounded(share), "share of tiles": rounded(tiles)}
+    ratio = share / tiles
+    return (REPRODUCED if ratio >= 1.25 else PARTLY if ratio >= 1.05 else NOT), numbers
+
+
+def _centre_later(found):
+    first = _share(found, 1, CENTRAL)
+    middle = np.mean([_share(found, stage, CENTRAL) for stage in MIDDLE])
+    late = np.mean([_share(found, stage, CENTRAL) for stage in LATE])
+    numbers = {
+        "share on the 16 central tiles, stage 1": rounded(first),
+        "stages 2-4": rounded(middle),
+        "stages 5-7": rounded(late),
+    }
+    gain = max(middle, late) - first
+    return (REPRODUCED if gain >= 0.1 else PARTLY if gain >= 0.03 else NOT), numbers
+
+
+# Fig. 4 ----------------------------------------------------------------------------------------------
+
+
+def evenness(counts) -> float:
+    """Entropy of a map of counts over 64 tiles, as a share of the largest possible: 1 is perfectly even."""
+    p = np.asarray(counts, float)
+    if not p.sum():
+        return float("nan")
+    p = p[p > 0] / p.sum()
+    return float(-(p * np.log(p)).sum() / np.log(64))
+
+
+def _dispersed(found):
+    neurons = found["neurons"]
+    saes = [
+        np.sum(part["colour"]["top"], axis=0)
+        for stage, part in _by_stage(found, "features").items()
+        if 1 <= stage <= 7
+    ]
+    maps = {
+        "evenness of Fig. 4": neurons["per_tile"][:7],
+        "of Fig. 3": saes,
+        "of shuffled neurons": neurons["per_tile_shuffled"][:7],
+    }
+    # A stage without a single count has no evenness, and is left out.
+    counted = {name: [evenness(tiles) for tiles in of if np.sum(tiles)] for name, of in maps.items()}
+    numbers = {name: rounded(np.mean(values)) if values else None for name, values in counted.items()}
+    if None in numbers.values():
+        return UNTESTABLE, numbers
+    gap = numbers["evenness of Fig. 4"] - numbers["of Fig. 3"]
+    return (REPRODUCED if gap >= 0.02 else PARTLY if gap > 0 else NOT), numbers
+
+
+# Fig. 5 and the tables -------------------------------------------------------------------------------
+
+
+def stability_counts(found: dict) -> dict[int, float]:
+    """{stage: pairs above 0.8}, mean of the paper's two SAE seeds."""
+    return {
+        stage: float(np.mean(part["stability"]["n_above"][:2]))
+        for stage, part in _by_stage(found, "features").items()
+    }
+
+
+def _middle_layers(found):
+    counts = stability_counts(found)
+    peak = max((count, -stage) for stage, count in counts.items() if 1 <= stage <= 7)
+    late = np.mean([counts[stage] for stage in LATE])
+    numbers = {f"stage {stage}": counts[stage] for stage in sorted(counts)} | {"peak": -peak[1]}
+    if -peak[1] not in MIDDLE or not peak[0]:
+        return NOT, numbers
+    return (REPRODUCED if max(counts[1], late) < peak[0] / 2 else PARTLY), numbers
+
+
+def _one_feature(seed, paper_tiles):
+    def test(found):
+        best = {"tiles": 0, "correlation_with_ply": 0.0}
+        for stage, part in _by_stage(found, "features").items():
+            for entry in part["stability"]["features"][seed : seed + 1]:
+                best = max(
+                    [best, *({"stage": stage} | feature for feature in entry)], key=lambda e: e["tiles"]
+                )
+        numbers = {
+            "tiles of one feature": best["tiles"],
+            "its correlation with the ply": best["correlation_with_ply"],
+            "the paper's": paper_tiles,
+        }
+        tiles = best["tiles"]
+        return (REPRODUCED if tiles >= CLOCK_TILES else PARTLY if tiles >= CLOCK_TILES / 2 else NOT), numbers
+
+    return test
+
+
+def _best_auroc(stage, paper):
+    def test(found):
+        best = found[f"features/{stage}"]["stability"]["best"][0]
+        numbers = {"best AUROC": best, "the paper's": paper}
+        return _graded(abs(best - paper), 0.03, 0.07), numbers
+
+    return test
+
+
+def _more_than_rivals(found):
+    """Do chosen features tell stable tiles better than "the nearest corner is taken", at the same ply?"""
+    corner = found["rivals"]["nearest corner taken"]["paper"]["within_ply_occupied"]["sides"]
+    audited = {
+        stage: part["audit"]["paper"]["within_ply_occupied"]["sides"]
+        for stage, part in _by_stage(found, "features").items()
+        if 1 <= stage <= 7
+    }
+    best = max((value for value in audited.values() if value), key=lambda value: value["mean"])
+    numbers = {"features": best["mean"], "low": best["low"], "nearest corner taken": corner["mean"]}
+    if best["low"] > corner["high"]:
+        return REPRODUCED, numbers
+    return (PARTLY if best["low"] > 0.5 else NOT), numbers
+
+
+# SAE against probe -----------------------------------------------------------------------------------
+
+
+def _robust(found):
+    probes = _by_stage(found, "probes")
+    if not probes:
+        return UNTESTABLE, {}
+    stages = [stage for stage in probes if 1 <= stage <= 7]
+    saes = np.mean([found[f"features/{stage}"]["agreement"]["cosine"]["mean"] for stage in stages])
+    chance = np.mean(
+        [found[f"features/{stage}"]["agreement"]["cosine_of_random"]["mean"] for stage in stages]
+    )
+    of_probes = np.mean([probes[stage]["agreement of halves"]["mean"] for stage in stages])
+    numbers = {"SAE features, other seeds": rounded(saes), "random directions": rounded(chance)}
+    numbers |= {"probes, other games": rounded(of_probes)}
+    return (REPRODUCED if saes > of_probes + 0.05 else PARTLY if saes > of_probes - 0.05 else NOT), numbers
+
+
+def _disentangled(found):
+    probed = _by_stage(found, "sparse_probes")
+    if not probed:
+        return UNTESTABLE, {}
+
+    def mean(source, k):
+        return np.mean([part[source][k]["discs"] for part in probed.values()])
+
+    one = mean("paper's SAE", "1")
+    others = {name: mean(name, "1") for name in ("MLP neurons", "residual dimensions", "random directions")}
+    probe, sixteen = mean("linear probe", "all"), mean("paper's SAE", "16")
+    numbers = {"one SAE feature": rounded(one)} | {f"one of {n}": rounded(v) for n, v in others.items()}
+    numbers |= {"16 SAE features": rounded(sixteen), "linear probe": rounded(probe)}
+    ahead = one >= max(others.values()) + 0.02
+    if ahead and sixteen >= probe - 0.05:
+        return REPRODUCED, numbers
+    return (PARTLY if ahead else NOT), numbers
+
+
+CLAIMS = (
+    Claim(
+        "Fig. 2",
+        "Linear probe accuracy increases over layers.",
+        "reproduced: from stage 1 to 7 at most one step falls, and the gain is at least 3 points; "
+        "partly: stage 7 is above stage 1 and the best stage is 4 or later",
+        _rises,
+    ),
+    Claim(
+        "Fig. 2",
+        "It goes from 62% at layer 0 to 93% at layer 7.",
+        "reproduced: within 2 points on average; partly: within 5",
+        _level,
+    ),
+    Claim(
+        "Fig. 3",
+        "In layer 1, strong activations at corner and edge tiles.",
+        "reproduced: the edge has at least 1.25 times its share of the 50 best triples; partly: 1.05 times",
+        _edges_first,
+    ),
+    Claim(
+        "Fig. 3",
+        "In later layers, activations concentrated in the central tiles, which flip often.",
+        "reproduced: the share of the 16 central tiles grows by at least 0.1 after stage 1; partly: by 0.03",
+        _centre_later,
+    ),
+    Claim(
+        "Fig. 4",
+        "Neurons that read along the linear probe are more dispersed over the board than SAE features.",
+        "reproduced: the map is more even by at least 0.02 of the largest entropy; partly: at all",
+        _dispersed,
+    ),
+    Claim(
+        "Fig. 5",
+        "Features that predict stability are most frequent in layers 2 to 4; layers 1 and 5 to 8 do not "
+        "appear to learn it.",
+        "reproduced: the peak is in stages 2-4, and stage 1 and the mean of 5-7 are below half of it; "
+        "partly: the peak is there",
+        _middle_layers,
+    ),
+    *(
+        Claim(
+            table,
+            f"One feature predicts the stability of many tiles in one layer (seed {seed + 1}).",
+            f"reproduced: one feature above 0.8 on at least {CLOCK_TILES} tiles; partly: on half as many",
+            _one_feature(seed, PAPER_TILES[table]),
+        )
+        for seed, table in enumerate(PAPER_TILES)
+    ),
+    *(
+        Claim(
+            table,
+            f"The best AUROC for stability in layer {stage} is {paper:.3f}.",
+            "reproduced: within 0.03; partly: within 0.07",
+            _best_auroc(stage, paper),
+        )
+        for table, (stage, paper) in PAPER_BEST.items()
+    ),
+    Claim(
+        "Section 4.3",
+        "Features encode tile stability.",
+        "reproduced: among occupied tiles at the same ply, on games that they were not chosen on, the best "
+        "stage's features tell stable side tiles better than “the nearest corner is taken”, intervals "
+        "apart; partly: better than chance",
+        _more_than_rivals,
+    ),
+    Claim(
+        "Section 4.2",
+        "SAEs are more robust than probes.",
+        "reproduced: features of SAEs with other seeds agree more (mean best cosine) than probes fitted on "
+        "other games, by 0.05; partly: within 0.05",
+        _robust,
+    ),
+    Claim(
+        "Abstract",
+        "SAEs give a more disentangled decoding than probes.",
+        "reproduced: one SAE feature a tile reads discs better than one neuron, one dimension or one random "
+        "direction by 2 points, and 16 features come within 5 points of the linear probe; partly: the first",
+        _disentangled,
+    ),
+)

@@ -1,0 +1,112 @@
+"""Games, streams and labels as a protocol wants them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from ..activations import residual_streams
+from ..engine import BLACK, WHITE
+from ..games import CENTRE, Games, replay, tokens
+from ..labels import contents, contents_before
+from ..model import GPT
+from ..stability import stable_paper, stable_sound
+from .protocol import FIRST_PLY, LAST_PLY, Protocol
+
+PLIES = range(FIRST_PLY, LAST_PLY + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some games and what is true of their boards at the plies of the study.
+
+    labels int8 [n_games, 52, 64], contents, -1 for masked; boards int8 [n_games, 52, 64] in colours, of the
+    same moments; to_move int8 [n_games, 52]; there bool [n_games, 52], rows that count.
+    """
+
+    games: Games
+    labels: np.ndarray
+    boards: np.ndarray
+    to_move: np.ndarray
+    there: np.ndarray
+
+    def rows(self, values):
+        """The rows that count, flattened: [n_games, 52, …] -> [n, …], NumPy or torch."""
+        return values[torch.from_numpy(self.there) if torch.is_tensor(values) else self.there]
+
+    @cached_property
+    def ply(self) -> np.ndarray:
+        """Moves played at each row that counts, int64 [n]."""
+        return np.nonzero(self.there)[1] + FIRST_PLY
+
+    @cached_property
+    def game(self) -> np.ndarray:
+        """The game of each row that counts, int64 [n]."""
+        return np.nonzero(self.there)[0]
+
+    @cached_property
+    def paper(self) -> np.ndarray:
+        """`stable_paper` of the rows that count, bool [n, 64]."""
+        return stable_paper(self.rows(self.boards))
+
+    @cached_property
+    def sound(self) -> np.ndarray:
+        """`stable_sound` of the rows that count, bool [n, 64]."""
+        return stable_sound(self.rows(self.boards))
+
+
+def sample(games: Games, protocol: Protocol) -> Sample:
+    """Replay games and label them as the protocol does."""
+    positions = replay(games)
+    boards, to_move = positions.boards, positions.to_move
+    if protocol.labels_before:
+        labels = contents_before(positions)
+        start = np.zeros((len(games), 1, 64), np.int8)
+        start[..., list(CENTRE)] = WHITE, BLACK, BLACK, WHITE
+        boards = np.concatenate([start, boards[:, :-1]], axis=1)
+        to_move = np.concatenate([np.full((len(games), 1), BLACK, np.int8), to_move[:, :-1]], axis=1)
+    else:
+        labels = contents(positions)
+    window = slice(PLIES.start, PLIES.stop)
+    labels = labels[:, window]
+    return Sample(games, labels, boards[:, window], to_move[:, window], labels[..., 0] >= 0)
+
+
+def first_blocks(model: GPT, n_layer: int) -> GPT:
+    """The network cut off after its first blocks: enough for their stages, and quicker."""
+    if n_layer == 0:
+        n_layer = 1  # there is no network without blocks
+    cut = GPT(replace(model.config, n_layer=n_layer))
+    names = cut.state_dict().keys()
+    cut.load_state_dict({name: value for name, value in model.state_dict().items() if name in names})
+    return cut.to(next(model.parameters()).device).eval()
+
+
+def streams(
+    model: GPT, games: Games, stages: Sequence[int], dropout: float = 0.0, seed: int = 0
+) -> torch.Tensor:
+    """Residual streams at the plies of the study, float32 [n_stages, n_games, 52, d_model].
+
+    dropout: the rate at which attention weights and what attention and MLP write are dropped, as in the
+    paper's code (which spares the embedding); the noise comes from `seed`.
+    """
+    cut = first_blocks(model, max(stages))
+    if not dropout:
+        return residual_streams(cut, games, stages, PLIES)
+    noisy = GPT(replace(cut.config, dropout=dropout))
+    noisy.load_state_dict(cut.state_dict())
+    noisy.to(next(model.parameters()).device).train()
+    noisy.config = cut.config  # whose rate, zero, is the embedding's
+    out = torch.empty(len(stages), len(games), len(PLIES), model.config.d_model)
+    window = slice(PLIES.start, PLIES.stop)
+    devices = [next(model.parameters()).device] if next(model.parameters()).is_cuda else []
+    with torch.random.fork_rng(devices), torch.no_grad():
+        torch.manual_seed(seed)
+        for start in range(0, len(games), 128):
+            part = slice(start, start + 128)
+            read = tokens(games[part]).to(next(model.parameters()).device)
+            _, cache = noisy.run_with_cache(read, names=["resid_post"])
+            out[:, part] = cache["resid_post"][list(stages), :, window].cpu()
+    return out

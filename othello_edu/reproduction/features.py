@@ -1,0 +1,270 @@
+"""What the SAEs of one stage say about tile colour and stability: Figs. 3 and 5, Tables 1-7, the audit."""
+
+import numpy as np
+import torch
+
+from ..board import SQUARE_NAMES
+from ..dictionaries import best_correlations, best_cosines, random_directions
+from ..labels import EMPTY, MINE, THEIRS
+from ..scoring import (
+    auroc,
+    auroc_resampled,
+    auroc_within,
+    f1,
+    nearest_corner_score,
+    occupied_score,
+    ply_score,
+)
+from .data import Sample
+from .protocol import COLOUR_THRESHOLD, STABILITY_THRESHOLD, TOP_TRIPLES
+
+CLASSES = {"empty": EMPTY, "mine": MINE, "theirs": THEIRS}
+GRID = np.arange(64).reshape(8, 8)
+INTERIOR = GRID[1:-1, 1:-1].ravel()
+EDGE = np.setdiff1d(GRID, INTERIOR)
+CORNERS = np.array([0, 7, 56, 63])
+SIDES = np.setdiff1d(EDGE, CORNERS)
+CLOCK_TILES = 20  # edge tiles above the threshold from which on a feature is looked at as a clock
+_TOP_PAIRS = 20  # rows of a table, as many as the paper's
+
+
+def colour_labels(sample: Sample) -> np.ndarray:
+    """bool [n, 192]: empty on each square, then mine, then theirs."""
+    labels = sample.rows(sample.labels)
+    return np.concatenate([labels == kind for kind in CLASSES.values()], axis=1)
+
+
+def all_labels(sample: Sample) -> np.ndarray:
+    """bool [n, 320]: `colour_labels`, then `stable_paper`, then `stable_sound`."""
+    return np.concatenate([colour_labels(sample), sample.paper, sample.sound], axis=1)
+
+
+def split_table(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """[f, 320] -> colour [f, 3, 64], paper [f, 64], sound [f, 64]; NaN, where a label never varies, is 0."""
+    table = np.nan_to_num(table, nan=0.0)
+    return table[:, :192].reshape(-1, 3, 64), table[:, 192:256], table[:, 256:]
+
+
+def colour_summary(tables: list[np.ndarray]) -> dict:
+    """Fig. 3 of the SAEs of one stage. tables: AUROC [f, 3, 64] of each seed.
+
+    top: how often each (class, tile) is among a seed's 50 best triples above 0.7, summed over seeds, [3][64].
+    above: how many triples pass 0.7 at all, per seed and (class, tile). best: mean over seeds of the best
+    AUROC. n_above: of each seed.
+    """
+    top, above = np.zeros((3, 64), int), np.zeros((3, 64))
+    for table in tables:
+        flat = table.reshape(-1)
+        first = np.argpartition(flat, -TOP_TRIPLES)[-TOP_TRIPLES:]
+        first = first[flat[first] > COLOUR_THRESHOLD]
+        np.add.at(top.reshape(-1), first % (3 * 64), 1)
+        above += (table > COLOUR_THRESHOLD).sum(0)
+    return {
+        "top": top.tolist(),
+        "above": round_all(above / len(tables)),
+        "best": round_all(np.mean([table.max(0) for table in tables], axis=0)),
+        "n_above": [int((table > COLOUR_THRESHOLD).sum()) for table in tables],
+    }
+
+
+def stability_summary(tables: list[np.ndarray], f1_tables: list[np.ndarray], clock: list[np.ndarray]) -> dict:
+    """Fig. 5 and Tables 1-7 of one stage. tables, f1_tables: [f, 64] of each seed; clock: each feature's
+    correlation with the ply, [f] of each seed.
+
+    per_tile: features above 0.8 on each tile, of each seed. features: those with any, with their number of
+    tiles and their correlation with the ply. pairs: the highest (feature, tile), as in Tables 3-7.
+    """
+    per_tile, features, pairs = [], [], []
+    for table, f1s, correlation in zip(tables, f1_tables, clock, strict=True):
+        high = table > STABILITY_THRESHOLD
+        per_tile.append(high.sum(0).tolist())
+        count = high.sum(1)
+        features.append(
+            [
+                {
+                    "feature": int(feature),
+                    "tiles": int(count[feature]),
+                    "edge_tiles": int(high[feature, EDGE].sum()),
+                    "correlation_with_ply": rounded(correlation[feature]),
+                }
+                for feature in np.argsort(-count, kind="stable")
+                if count[feature]
+            ]
+        )
+        best = np.argsort(-table, axis=None, kind="stable")[:_TOP_PAIRS]
+        pairs.append(
+            [
+                {
+                    "feature": int(feature),
+                    "tile": SQUARE_NAMES[tile],
+                    "auroc": rounded(table[feature, tile]),
+                    "f1": rounded(f1s[feature, tile]),
+                }
+                for feature, tile in zip(*np.unravel_index(best, table.shape), strict=True)
+            ]
+        )
+    return {
+        "per_tile": per_tile,
+        "n_above": [int(sum(tiles)) for tiles in per_tile],
+        "best": [rounded(table.max()) for table in tables],
+        "features": features,
+        "pairs": pairs,
+    }
+
+
+def score_features(saes: list, x: torch.Tensor, sample: Sample, within: bool = True) -> dict:
+    """Figs. 3 and 5 of the SAEs of one stage, on streams x [n, d_model] of the sample's rows that count."""
+    labels = all_labels(sample)
+    ply = torch.from_numpy(sample.ply).float()
+    colour, colour_within, paper, sound, paper_within, f1s, clock = ([] for _ in range(7))
+    for sae in saes:
+        code = sae.encode(x)
+        by_colour, by_paper, by_sound = split_table(auroc(code, labels))
+        colour.append(by_colour), paper.append(by_paper), sound.append(by_sound)
+        f1s.append(f1((code > 0).numpy(), sample.paper))
+        clock.append(_correlation(code, ply))
+        if within:
+            by_colour, by_paper, _ = split_table(auroc_within(code, labels, sample.ply))
+            colour_within.append(by_colour), paper_within.append(by_paper)
+    result = {
+        "colour": colour_summary(colour),
+        "stability": stability_summary(paper, f1s, clock),
+        "sound": {"n_above": [int((table > STABILITY_THRESHOLD).sum()) for table in sound]},
+    }
+    if within:
+        high = [table > STABILITY_THRESHOLD for table in paper_within]
+        result["colour_within_ply"] = colour_summary(colour_within)
+        result["stability_within_ply"] = {
+            "per_tile": [table.sum(0).tolist() for table in high],
+            "n_above": [int(table.sum()) for table in high],
+        }
+    return result
+
+
+# The audit: chosen on some games, reported on others, beside what everybody should compare with ------------
+
+LABELS = ("paper", "sound")
+REPORTS = ("all", "within_ply", "within_ply_occupied")
+
+
+def rivals(sample: Sample) -> dict[str, np.ndarray]:
+    """Scores that know nothing of a network, float32 [n, 64] each, one column for each tile's label."""
+    boards = sample.rows(sample.boards)
+    return {
+        "ply": np.repeat(ply_score(boards), 64, axis=1),
+        "tile occupied": occupied_score(boards),
+        "nearest corner taken": nearest_corner_score(boards),
+    }
+
+
+def audit(score: np.ndarray, sample: Sample, label: str, report: str, n_resamples: int) -> dict:
+    """How well score [n, 64] tells each tile's stability ("paper" or "sound"), in one of the comparisons.
+
+    The AUROC of every tile [64] (null where there is none), and its mean over sides, corners and interior
+    with a 95% interval from resampled games.
+    """
+    table = auroc_resampled(
+        score,
+        getattr(sample, label),
+        sample.game,
+        seed=0,
+        groups=None if report == "all" else sample.ply,
+        among=sample.rows(sample.boards) > 0 if report == "within_ply_occupied" else None,
+        n_resamples=n_resamples,
+    )
+    return {
+        "tiles": round_all(table[0]),
+        **{name: _mean_interval(table[:, tiles]) for name, tiles in PLACES.items()},
+    }
+
+
+PLACES = {"sides": SIDES, "corners": CORNERS, "interior": INTERIOR}
+
+
+def audit_rivals(sample: Sample, n_resamples: int) -> dict:
+    """`audit` of the scores that know nothing of a network: {name: {label: {report: …}}}."""
+    return {
+        name: {
+            label: {report: audit(score, sample, label, report, n_resamples) for report in REPORTS}
+            for label in LABELS
+        }
+        for name, score in rivals(sample).items()
+    }
+
+
+def audit_features(code, sample: Sample, new_code, new: Sample, n_resamples: int) -> dict:
+    """`audit` of the best feature for each tile, chosen on the code of one sample, reported on another's.
+
+    For the comparison of all positions the choice is by AUROC over all, for the others within a ply.
+    """
+    truth = np.concatenate([sample.paper, sample.sound], axis=1)
+    tables = {"all": auroc(code, truth), "within_ply": auroc_within(code, truth, sample.ply)}
+    best = {name: np.nan_to_num(table, nan=0.0).argmax(0) for name, table in tables.items()}
+    new_code, result = np.asarray(new_code), {}
+    for label, at in zip(LABELS, (0, 64), strict=True):
+        result[label] = {}
+        for report in REPORTS:
+            columns = best["all" if report == "all" else "within_ply"][at : at + 64]
+            found = audit(new_code[:, columns], new, label, report, n_resamples)
+            result[label][report] = found | {"features": columns.tolist()}
+    return result
+
+
+def agreement(saes: list, x: torch.Tensor, l0_floor: float = 1e-4) -> dict:
+    """How much SAEs of different seeds agree: of each feature of the first, its best match in the others.
+
+    Means over features that are ever active, by cosine of directions and by correlation of activations on
+    rows x, and the cosine that random directions of the same number reach.
+    """
+    codes = [sae.encode(x) for sae in saes]
+    alive = [(code > 0).float().mean(0) > l0_floor for code in codes]
+    cosines, correlations = [], []
+    for sae, code, lives in zip(saes[1:], codes[1:], alive[1:], strict=True):
+        first = saes[0].directions[:, alive[0]]
+        cosines.append(best_cosines(first, sae.directions[:, lives]))
+        correlations.append(best_correlations(codes[0][:, alive[0]], code[:, lives]))
+    d_model, n = saes[0].directions.shape
+    chance = best_cosines(random_directions(d_model, n, 1), random_directions(d_model, n, 2))
+    cosines, correlations = torch.cat(cosines), torch.cat(correlations)
+    return {
+        "cosine": _three(cosines),
+        "correlation": _three(correlations[~correlations.isnan()]),
+        "cosine_of_random": _three(chance),
+    }
+
+
+def _three(values) -> dict:
+    return {
+        "mean": rounded(values.mean()),
+        "median": rounded(values.median()),
+        "above_0.9": rounded((values > 0.9).float().mean()),
+    }
+
+
+def _correlation(code, ply) -> np.ndarray:
+    """Pearson's correlation of every feature with the ply, [f]; 0 for a feature that is constant."""
+    centred, ply = code - code.mean(0), ply - ply.mean()
+    length = torch.linalg.vector_norm(centred, dim=0) * torch.linalg.vector_norm(ply)
+    return torch.where(length > 0, (ply @ centred) / length.clamp(min=1e-12), 0.0).numpy()
+
+
+def _mean_interval(table) -> dict | None:
+    """Mean over tiles that have an AUROC, with its 95% interval, from a table [1 + resamples, k]."""
+    table = table[:, ~np.isnan(table[0])]
+    if not table.shape[1]:
+        return None
+    # A resample can miss the few games in which a rare label is true: that tile is left out of it.
+    mean = np.nanmean(table, axis=1)
+    low, high = np.quantile(mean[1:], [0.025, 0.975])
+    return {"mean": rounded(mean[0]), "low": rounded(low), "high": rounded(high)}
+
+
+def rounded(value) -> float | None:
+    """To four digits, for the results file; null for NaN, which JSON does not have."""
+    return None if np.isnan(value := float(value)) else round(value, 4)
+
+
+def round_all(values) -> list:
+    """`rounded`, of an array of any shape."""
+    values = np.asarray(values, float)
+    return rounded(values) if values.ndim == 0 else [round_all(value) for value in values]

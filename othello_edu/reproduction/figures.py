@@ -1,0 +1,203 @@
+"""The paper's figures, and the audit's, drawn from the results of a run alone."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from .. import plots
+from ..files import atomic_write
+from .claims import PAPER_FIG_2, probe_accuracy, stability_counts
+from .features import REPORTS, SIDES
+from .protocol import COLOUR_THRESHOLD, STABILITY_THRESHOLD
+
+
+def _stages(results, part):
+    found = {int(name.split("/")[1]): value for name, value in results.items() if name.startswith(part + "/")}
+    return dict(sorted(found.items()))
+
+
+def fig_2(results: dict) -> Figure:
+    """Accuracy of linear probes at each stage, with the paper's curve and the controls that there are."""
+    found = results["results"]
+    ours = [entry for _, entry in sorted(probe_accuracy(found).items())]
+    n = len(ours)
+    curves = {"this network": [entry["accuracy"] for entry in ours]}
+    curves["Du et al. 2025, Fig. 2"] = np.append(np.mean(PAPER_FIG_2, 0) / 100, [np.nan] * (n - 8))
+    controls = {}
+    for name, kind in (("random weights", "random weights"), ("shuffled labels", "shuffled labels")):
+        if probes := _stages(found, "probes"):
+            controls[name] = [entry[kind]["accuracy"] for entry in probes.values()]
+    if "majority" in found:
+        controls["majority"] = found["majority"]["mine/theirs"]["accuracy"]
+    bands = ([entry["low"] for entry in ours], [entry["high"] for entry in ours])
+    return plots.layer_curve(
+        curves, "share of squares read correctly", controls, {"this network": bands}
+    ).figure
+
+
+def quirks(results: dict) -> Figure | None:
+    """The published probe with each of its quirks alone, with none, and with all."""
+    found = results["results"].get("published_probes")
+    if found is None:
+        return None
+    curves = {name: [entry["accuracy"] for entry in stages] for name, stages in found.items()}
+    return plots.layer_curve(curves, "share of squares read correctly").figure
+
+
+def fig_3(results: dict) -> Figure:
+    """How often each tile is among the 50 best (feature, tile, class) triples, at each stage."""
+    parts = _stages(results["results"], "features")
+    maps = [np.sum(part["colour"]["top"], axis=0) for part in parts.values()]
+    label = f"among the 50 best above {COLOUR_THRESHOLD}"
+    return plots.board_heatmaps(maps, [f"stage {stage}" for stage in parts], label, vmin=0)
+
+
+def fig_3_by_class(results: dict) -> Figure:
+    """The best AUROC of any feature for each tile, by class and stage, over all and within a ply."""
+    parts = _stages(results["results"], "features")
+    fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True)
+    for ax, (key, title) in zip(
+        axes, (("colour", "all positions"), ("colour_within_ply", "at the same move")), strict=True
+    ):
+        best = np.array([part[key]["best"] for part in parts.values()])  # [stages, 3, 64]
+        playable = best[:, 0] > 0
+        curves = {
+            "empty": np.nanmean(np.where(playable, best[:, 0], np.nan), axis=1),
+            "mine": best[:, 1].mean(1),
+            "theirs": best[:, 2].mean(1),
+        }
+        plots.layer_curve(curves, "mean over tiles of the best AUROC", ax=ax, title=title, stages=list(parts))
+        ax.axhline(COLOUR_THRESHOLD, color=plots.GREY, linestyle=":")
+    return fig
+
+
+def fig_4(results: dict) -> Figure:
+    """How many neurons of each block read along the probe's direction of each tile."""
+    neurons = results["results"]["neurons"]
+    titles = [f"block {block}" for block in range(1, len(neurons["per_tile"]) + 1)]
+    label = f"neurons with |cosine| > {neurons['threshold']}"
+    return plots.board_heatmaps(neurons["per_tile"], titles, label, vmin=0)
+
+
+def fig_5(results: dict) -> Figure:
+    """How many features pass the stability threshold on each tile, at each stage: first SAE seed."""
+    parts = _stages(results["results"], "features")
+    maps = [np.array(part["stability"]["per_tile"][0]) for part in parts.values()]
+    label = f"features with AUROC > {STABILITY_THRESHOLD}"
+    return plots.board_heatmaps(maps, [f"stage {stage}" for stage in parts], label, vmin=0)
+
+
+def fig_5_counts(results: dict) -> Figure:
+    """Pairs above the threshold at each stage, with those that remain within a ply, and random weights."""
+    found = results["results"]
+    parts, control = _stages(found, "features"), _stages(found, "control_features")
+    curves = {
+        "all positions": list(stability_counts(found).values()),
+        "at the same move": [np.mean(p["stability_within_ply"]["n_above"][:2]) for p in parts.values()],
+        "all positions, random weights": [np.mean(p["stability"]["n_above"]) for p in control.values()],
+    }
+    ylabel = f"(feature, tile) pairs above {STABILITY_THRESHOLD}"
+    return plots.layer_curve(curves, ylabel, stages=list(parts)).figure
+
+
+def audit(results: dict) -> Figure:
+    """Chosen features on new games, mean over the 24 side tiles, beside scores that know no network."""
+    found = results["results"]
+    parts, control = _stages(found, "features"), _stages(found, "control_features")
+    titles = dict(zip(REPORTS, ("all positions", "same move", "same move, occupied"), strict=True))
+    fig, axes = plt.subplots(2, 3, figsize=(10, 6), sharex=True, sharey=True)
+    for row, (label, name) in zip(axes, (("paper", "paper's label"), ("sound", "proven")), strict=True):
+        for ax, (report, title) in zip(row, titles.items(), strict=True):
+            ours = [part["audit"][label][report]["sides"] for part in parts.values()]
+            curves = {"features": [entry["mean"] for entry in ours]}
+            curves["random weights"] = [p["audit"][label][report]["sides"]["mean"] for p in control.values()]
+            bands = ([entry["low"] for entry in ours], [entry["high"] for entry in ours])
+            controls = {
+                rival: table[label][report]["sides"]["mean"]
+                for rival, table in found["rivals"].items()
+                if table[label][report]["sides"]
+            }
+            plots.layer_curve(
+                curves,
+                "mean AUROC",
+                controls,
+                {"features": bands},
+                ax,
+                f"{name}, {title}",
+                stages=list(parts),
+                xlabel="stage",
+            )
+            ax.get_legend().remove()
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
+    return fig
+
+
+def interior(results: dict) -> Figure:
+    """Proven stability, tile by tile: chosen features of the best stage beside the nearest corner."""
+    found = results["results"]
+    parts = _stages(found, "features")
+    report = "within_ply"
+    best = max(parts, key=lambda stage: parts[stage]["audit"]["sound"][report]["interior"]["mean"])
+    maps = [
+        parts[best]["audit"]["sound"][report]["tiles"],
+        found["rivals"]["nearest corner taken"]["sound"][report]["tiles"],
+    ]
+    maps = [np.array([np.nan if value is None else value for value in tiles]) for tiles in maps]
+    titles = [f"features, stage {best}", "nearest corner taken"]
+    return plots.board_heatmaps(maps, titles, "AUROC at the same move", vmin=0.5, vmax=1)
+
+
+def sparse_probes(results: dict) -> Figure | None:
+    """How well 1, 4 and 16 features read discs, for each kind of feature, beside the linear probe."""
+    parts = _stages(results["results"], "sparse_probes")
+    if not parts:
+        return None
+    fig, axes = plt.subplots(1, len(parts), figsize=(3.2 * len(parts), 3.4), sharey=True, squeeze=False)
+    for ax, (stage, part) in zip(axes[0], parts.items(), strict=True):
+        for at, (name, by_k) in enumerate(part.items()):
+            if name == "linear probe":
+                ax.axhline(by_k["all"]["discs"], color=plots.GREY, linestyle="--", label=name)
+                continue
+            k = [int(key) for key in by_k]
+            style = dict(marker="os^Dv"[at % 5], color=plots.PALETTE[at % len(plots.PALETTE)])
+            ax.plot(k, [entry["discs"] for entry in by_k.values()], label=name, **style)
+        ax.set(xscale="log", xticks=k, xticklabels=k, title=f"stage {stage}", xlabel="features a tile")
+        ax.minorticks_off()
+    axes[0, 0].set_ylabel("share of discs read correctly")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=3, fontsize=9)
+    return fig
+
+
+FIGURES = {
+    "fig_2": fig_2,
+    "fig_2_quirks": quirks,
+    "fig_3": fig_3,
+    "fig_3_by_class": fig_3_by_class,
+    "fig_4": fig_4,
+    "fig_5": fig_5,
+    "fig_5_counts": fig_5_counts,
+    "audit": audit,
+    "interior": interior,
+    "sparse_probes": sparse_probes,
+}
+assert len(SIDES) == 24  # the figures say so
+
+
+def draw_all(results: dict, folder: str | Path) -> list[Path]:
+    """Draw every figure of a run as SVG into a folder; returns the files."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, draw in FIGURES.items():
+        figure = draw(results)
+        if figure is None:
+            continue
+        with atomic_write(folder / f"{name}.svg") as file:
+            figure.savefig(file, format="svg", metadata={"Date": None})
+        plt.close(figure)
+        written.append(folder / f"{name}.svg")
+    return written

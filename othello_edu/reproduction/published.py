@@ -1,0 +1,121 @@
+"""The quirks of the paper's public code, as far as they need code of their own.
+
+Sizes differ from the paper's, which does not say how many games its probes and SAEs read.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..games import Games
+from ..model import GPT
+from ..probes import N_CLASSES
+from ..sae import SparseAutoencoder, random_matrix
+from .data import PLIES, sample, streams
+from .protocol import PROTOCOLS
+
+BATCH_GAMES = 64
+RATE, LOWEST_RATE, HALF_CYCLE = 1e-3, 1e-6, 10
+WEIGHT_DECAY = 0.01  # AdamW's default
+_CHUNK = 20 * BATCH_GAMES  # games whose streams are held at a time
+
+
+def cycled_rate(step: int, n_steps: int = 0) -> float:
+    """Factor of the learning rate: a cosine meant to fall once, which swings every 20 steps instead."""
+    cosine = torch.cos(torch.tensor(torch.pi * (step % (2 * HALF_CYCLE)) / HALF_CYCLE)).item()
+    lowest = LOWEST_RATE / RATE
+    return lowest + (1 - lowest) * (1 + cosine) / 2
+
+
+class PublishedProbe:
+    """The paper's linear probe: no bias, and a LayerNorm over time and dimensions before it, if asked for.
+
+    One probe for each of `n_stages`, fitted together. After `fit`: weight [n_stages, 64, 3, d_model].
+    """
+
+    def __init__(self, n_stages: int, d_model: int, norm_over_time: bool, cycled: bool):
+        self.norm_over_time, self.cycled = norm_over_time, cycled
+        self.matrix = torch.zeros(n_stages, d_model, N_CLASSES * 64)
+        # torch's Linear draws from ± 1 / sqrt(inputs).
+        random = torch.Generator().manual_seed(0)
+        self.matrix.uniform_(-(d_model**-0.5), d_model**-0.5, generator=random)
+        self.gain = torch.ones(n_stages, 1, len(PLIES), d_model)
+        self.offset = torch.zeros(n_stages, 1, len(PLIES), d_model)
+        self.parameters = [self.matrix, self.gain, self.offset] if norm_over_time else [self.matrix]
+        for parameter in self.parameters:
+            parameter.requires_grad_()
+        self.adam = torch.optim.AdamW(self.parameters, lr=RATE, weight_decay=WEIGHT_DECAY, fused=True)
+        self.n_steps = 0
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """[n_stages, 64, 3, d_model]."""
+        n_stages, d_model, _ = self.matrix.shape
+        return self.matrix.detach().mT.reshape(n_stages, N_CLASSES, 64, d_model).transpose(1, 2)
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """[n_stages, n_games, 52, d_model] -> [n_stages, n_games · 52, 3, 64]."""
+        if self.norm_over_time:
+            x = F.layer_norm(x, x.shape[-2:]) * self.gain + self.offset
+        n_stages, d_model = len(x), x.shape[-1]
+        return (x.reshape(n_stages, -1, d_model) @ self.matrix).view(n_stages, -1, N_CLASSES, 64)
+
+    def step(self, x: torch.Tensor, labels: torch.Tensor, fall: float = 1.0) -> None:
+        """One step on streams x and labels int64 [n_games, 52, 64], -1 for masked."""
+        factor = cycled_rate(self.n_steps) if self.cycled else fall
+        self.adam.param_groups[0]["lr"] = RATE * factor
+        labels = labels.reshape(-1, 1, 64)
+        right = labels == torch.arange(N_CLASSES)[:, None]
+        log_p = self.logits(x).log_softmax(-2)
+        self.adam.zero_grad()
+        (-(log_p * right).sum() / right.sum()).backward()
+        self.adam.step()
+        self.n_steps += 1
+
+    @torch.no_grad()
+    def accuracy(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Share of unmasked squares read correctly in each game, float64 [n_stages, n_games]."""
+        read = self.logits(x).argmax(-2).view(*x.shape[:3], 64)
+        counted = labels >= 0
+        return ((read == labels) & counted).sum((-2, -1)).double() / counted.sum((-2, -1))
+
+
+def batches_of_streams(
+    model: GPT, games: Games, stages: Sequence[int], dropout: float, seed: int
+) -> Iterator[tuple[torch.Tensor, dict[bool, torch.Tensor]]]:
+    """Streams [n_stages, 64, 52, d_model] of the games, 64 at a time, and their labels [64, 52, 64]: after
+    the move that was read, and before it ({labels_before: …}).
+    """
+    for start in range(0, len(games), _CHUNK):
+        part = games[start : start + _CHUNK]
+        x = streams(model, part, stages, dropout, seed + start)
+        labels = {
+            protocol.labels_before: torch.from_numpy(sample(part, protocol).labels).long()
+            for protocol in PROTOCOLS.values()
+        }
+        for first in range(0, len(part), BATCH_GAMES):
+            batch = slice(first, first + BATCH_GAMES)
+            yield x[:, batch], {before: of_all[batch] for before, of_all in labels.items()}
+
+
+class PublishedSAE(SparseAutoencoder):
+    """The paper's SAE with its matrix normalised along the wrong axis: unit rows, one for each dimension.
+
+    raw [..., d_model, n_features] is what is trained; `weight` is it, with unit rows.
+    """
+
+    def _start(self, d_model, n_features, seed):
+        self.raw = nn.Parameter(random_matrix(d_model, n_features, seed))
+        # The seed of the matrix again would make the bias its first row.
+        shifted = [s + 2**32 for s in seed] if isinstance(seed, Sequence) else seed + 2**32
+        self.bias = nn.Parameter(random_matrix(1, n_features, shifted)[..., 0, :])
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """[..., d_model, n_features], each row of length 1."""
+        return F.normalize(self.raw, dim=-1)
+
+    def after_step(self) -> None:
+        """The paper's code normalises in every forward pass instead."""

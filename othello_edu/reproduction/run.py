@@ -1,0 +1,139 @@
+"""Run a reproduction part by part, keep each part as soon as it is done, and put the results together."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..errors import OthelloEduError
+from ..files import atomic_write
+from ..model import GPT
+from ..pretrained import load_model, model_folder
+from .claims import judge
+from .parts import SEED, Run, parts
+from .protocol import FULL, PROTOCOLS, Sizes
+
+SCHEMA = 1
+RESULTS = "results.json"
+
+
+def reproduce(
+    model: str | Path | GPT,
+    protocol: str,
+    out: str | Path,
+    sizes: Sizes = FULL,
+    device: str = "cpu",
+    progress: bool = True,
+) -> dict:
+    """Every figure and table of the paper, by one of the two protocols; returns what `results.json` holds.
+
+    model: name of a shipped model, folder of one, or a `GPT`. protocol: "published" or "corrected". out:
+    a folder; each finished part lies there at once, and the same call goes on after the last one. `out/work`
+    holds trained probes and SAEs and may be deleted when all is done.
+
+    Raises OthelloEduError for an unknown protocol, a board that is not 8x8, or a folder that holds parts of
+    another run (another model, protocol or size).
+    """
+    if protocol not in PROTOCOLS:
+        raise OthelloEduError(f"protocol is {protocol!r}; it must be one of {', '.join(PROTOCOLS)}")
+    name, model = _load(model)
+    if model.config.board_size != 8:
+        raise OthelloEduError(
+            f"{name} plays {model.config.board_size}x{model.config.board_size}; "
+            "the paper's experiments are on 8x8"
+        )
+    out, protocol = Path(out), PROTOCOLS[protocol]
+    header = {
+        "schema": SCHEMA,
+        "model": name,
+        "weights_sha256": fingerprint(model),
+        "protocol": asdict(protocol),
+        "sizes": asdict(sizes),
+        "games_seed": SEED,
+    }
+    run, found = Run(model.to(device), protocol, sizes, out / "work"), {}
+    listed = parts(protocol, model.config.n_layer)
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    total = sum(share for _, share in listed.values())
+    with tqdm(total=total, disable=not progress, bar_format=_BAR) as bar:
+        for part, (function, share) in listed.items():
+            bar.set_description(part)
+            found[part] = _done(out, part, header) or _do(out, part, header, function, run)
+            bar.update(share)
+    results = header | {"results": found}
+    results["claims"] = judge(results)
+    _write(out / RESULTS, results)
+    return read_results(out)
+
+
+_BAR = "{desc:24} {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} to go"
+
+
+def fingerprint(model: GPT) -> str:
+    """SHA-256 of a model's weights, in the order of its parameters."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_results(path: str | Path) -> dict:
+    """The results file of a run. Raises OthelloEduError for a file that is not one, or of another schema."""
+    path = Path(path)
+    path = path / RESULTS if path.is_dir() else path
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        schema = results["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OthelloEduError(f"{path} is not a results file of `othello-edu reproduce`: {error}") from error
+    if schema != SCHEMA:
+        raise OthelloEduError(f"{path} has schema {schema}; this version reads schema {SCHEMA}: run it again")
+    return results
+
+
+def _load(model) -> tuple[str, GPT]:
+    if isinstance(model, GPT):
+        return "a GPT", model.eval()
+    folder = Path(model)
+    if not folder.is_dir():
+        folder = model_folder(str(model))
+    return folder.name, load_model(folder)
+
+
+def _path(out: Path, part: str) -> Path:
+    return out / "parts" / f"{part.replace('/', '_')}.json"
+
+
+def _done(out: Path, part: str, header: dict):
+    path = _path(out, part)
+    if not path.exists():
+        return None
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        found, result = kept["header"], kept["result"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OthelloEduError(f"{path} is damaged ({error}); delete it, and the part runs again") from error
+    if found != header:
+        differs = [key for key in header if found.get(key) != header[key]]
+        raise OthelloEduError(
+            f"{out} holds parts of another run (its {', '.join(differs)} differ): choose another folder"
+        )
+    return result
+
+
+def _do(out: Path, part: str, header: dict, function, run: Run):
+    # Each part alone decides its randomness, so that it matters not which ran before it.
+    torch.manual_seed(0)
+    result = function(run)
+    _write(_path(out, part), {"header": header, "result": result})
+    return result
+
+
+def _write(path: Path, content: dict) -> None:
+    with atomic_write(path, "w") as file:
+        json.dump(content, file, indent=None, separators=(",", ":"), allow_nan=False)
+        file.write("\n")

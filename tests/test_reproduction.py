@@ -1,0 +1,420 @@
+"""The reproduction: it runs and resumes, its quirks are the paper's, its verdicts follow their thresholds."""
+
+import copy
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from othello_edu import scoring
+from othello_edu.cli import main
+from othello_edu.dictionaries import random_directions
+from othello_edu.errors import OthelloEduError
+from othello_edu.games import random_games, replay, tokens
+from othello_edu.labels import contents, contents_before
+from othello_edu.model import GPT, GPTConfig
+from othello_edu.pretrained import rounded as rounded_model
+from othello_edu.pretrained import save_model
+from othello_edu.reproduction import CORRECTED, PROTOCOLS, PUBLISHED, QUICK, read_results, reproduce
+from othello_edu.reproduction import run as run_module
+from othello_edu.reproduction.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, evenness, judge, over_models
+from othello_edu.reproduction.data import PLIES, sample, streams
+from othello_edu.reproduction.features import (
+    CORNERS,
+    EDGE,
+    SIDES,
+    agreement,
+    audit,
+    audit_features,
+    colour_summary,
+    round_all,
+    stability_summary,
+)
+from othello_edu.reproduction.figures import FIGURES, draw_all
+from othello_edu.reproduction.published import PublishedProbe, PublishedSAE, cycled_rate
+from othello_edu.sae import SparseAutoencoder, fit
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(n_layer=8, n_head=2, d_model=16)).eval()
+    return rounded_model(model)
+
+
+@pytest.fixture(scope="module", params=PROTOCOLS)
+def done(request, model, tmp_path_factory):
+    """A quick run by each protocol, and its folder."""
+    out = tmp_path_factory.mktemp(request.param)
+    return reproduce(model, request.param, out, QUICK, progress=False), out
+
+
+# Running ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_holds_every_figure_and_table_and_says_how_it_was_made(done, model):
+    results, out = done
+    assert results == read_results(out) == read_results(out / "results.json")
+    protocol = results["protocol"]["name"]
+    n_stages = 9 if protocol == "corrected" else 8
+    for part in ("features", "control_features"):
+        stages = [name for name in results["results"] if name.startswith(f"{part}/")]
+        assert stages == [f"{part}/{stage}" for stage in range(n_stages)]
+    sources = {claim["source"] for claim in results["claims"]}
+    assert sources >= {f"Fig. {n}" for n in (2, 3, 4, 5)} | {f"Table {n}" for n in range(1, 8)}
+    assert results["weights_sha256"] == run_module.fingerprint(model) and results["schema"] == 1
+    assert results["sizes"]["sae_seeds"] == 2 and results["games_seed"] > 0
+
+
+def test_every_figure_is_drawn_from_the_results_alone(done, tmp_path):
+    results, _ = done
+    drawn = {path.stem for path in draw_all(results, tmp_path)}
+    missing = {"fig_2_quirks"} if results["protocol"]["name"] == "corrected" else {"sparse_probes"}
+    assert drawn == set(FIGURES) - missing
+    assert all((tmp_path / f"{name}.svg").stat().st_size > 2000 for name in drawn)
+
+
+def test_a_run_goes_on_where_it_stopped_and_ends_the_same(done, model, monkeypatch):
+    results, out = done
+    again = ["model", "features/3"] + (["probes/2"] if "probes/2" in results["results"] else [])
+    for part in again:
+        (out / "parts" / f"{part.replace('/', '_')}.json").unlink()
+    ran = []
+    original = run_module._do
+    monkeypatch.setattr(run_module, "_do", lambda *args: ran.append(args[1]) or original(*args))
+    assert reproduce(model, results["protocol"]["name"], out, QUICK, progress=False) == results
+    assert sorted(ran) == sorted(again)
+
+
+def test_parts_of_another_run_are_not_mixed_in(done, model):
+    results, out = done
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.head.weight.add_(1e-3)
+    name = results["protocol"]["name"]
+    with pytest.raises(OthelloEduError, match=r"holds parts of another run \(its weights_sha256 differ\)"):
+        reproduce(other, name, out, QUICK, progress=False)
+    another = next(one for one in PROTOCOLS if one != name)
+    with pytest.raises(OthelloEduError, match="its protocol differ"):
+        reproduce(model, another, out, QUICK, progress=False)
+
+
+def test_a_damaged_part_is_named(model, tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "model.json").write_text('{"header": ')
+    with pytest.raises(OthelloEduError, match="model.json is damaged .* delete it"):
+        reproduce(model, "corrected", tmp_path, QUICK, progress=False)
+
+
+def test_what_cannot_be_run_is_refused(model, tmp_path):
+    with pytest.raises(OthelloEduError, match="it must be one of published, corrected"):
+        reproduce(model, "improved", tmp_path)
+    small = GPT(GPTConfig(board_size=6, n_layer=2, n_head=2, d_model=16))
+    with pytest.raises(OthelloEduError, match="plays 6x6; the paper's experiments are on 8x8"):
+        reproduce(small, "corrected", tmp_path)
+    with pytest.raises(OthelloEduError, match="is not a results file"):
+        read_results(tmp_path)
+    (tmp_path / "results.json").write_text('{"schema": 0}')
+    with pytest.raises(OthelloEduError, match="has schema 0; this version reads schema 1"):
+        read_results(tmp_path)
+
+
+def test_the_command_runs_a_folder_and_prints_the_verdicts(done, model, tmp_path, capsys):
+    results, out = done
+    save_model(model, tmp_path / "tiny")
+    name, out = results["protocol"]["name"], shutil.copytree(out, tmp_path / "out")
+    for path in (out / "parts").iterdir():  # as if it had been the folder's model from the start
+        kept = json.loads(path.read_text())
+        kept["header"]["model"] = "tiny"
+        path.write_text(json.dumps(kept))
+    arguments = [
+        "reproduce",
+        "--model",
+        str(tmp_path / "tiny"),
+        "--protocol",
+        name,
+        "--out",
+        str(out),
+        "--quick",
+    ]
+    assert main([*arguments, "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\nTable") == 7 and "figures in" in printed
+    assert main(["reproduce", "--model", "nobody", "--out", str(tmp_path / "x")]) == 2
+    assert "no pretrained model 'nobody'" in capsys.readouterr().err
+
+
+# Data and quirks ----------------------------------------------------------------------------------------
+
+
+def test_a_sample_has_the_labels_and_the_boards_of_its_protocol():
+    games = random_games(20, seed=1)
+    positions = replay(games)
+    for protocol, truth in ((CORRECTED, contents), (PUBLISHED, contents_before)):
+        found = sample(games, protocol)
+        np.testing.assert_array_equal(found.labels, truth(positions)[:, 4:56])
+        np.testing.assert_array_equal(found.boards[found.there] > 0, found.labels[found.there] > 0)
+        assert found.rows(found.boards).shape == found.paper.shape == (len(found.ply), 64)
+        assert found.ply.min() == 4 and found.ply.max() == 55 and found.game.max() == 19
+        mine = np.where(found.to_move[..., None] == found.boards, 1, 2) * (found.boards > 0)
+        np.testing.assert_array_equal(mine[found.there], found.labels[found.there])
+
+
+def test_streams_are_the_networks_and_those_with_dropout_are_noisy_but_repeat(model):
+    games = random_games(5, seed=1)
+    clean = streams(model, games, [0, 3])
+    expected = model.run_with_cache(tokens(games))[1]["resid_post"]
+    torch.testing.assert_close(clean, expected[[0, 3]][:, :, PLIES.start : PLIES.stop], rtol=0, atol=1e-5)
+    noisy, same, other = (streams(model, games, [0, 3], 0.2, seed) for seed in (1, 1, 2))
+    assert torch.equal(noisy, same) and not torch.equal(noisy, other)
+    assert torch.equal(noisy[0], clean[0]), "the embedding is spared"
+    assert not torch.allclose(noisy[1], clean[1], atol=1e-3)
+
+
+def test_the_cycled_rate_is_torchs_scheduler_stepped_too_often():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([parameter], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10, eta_min=1e-6)
+    for step in range(45):
+        assert 1e-3 * cycled_rate(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-3)
+        optimizer.step()
+        schedule.step()
+
+
+def test_the_norm_over_time_lets_a_probe_see_the_future():
+    x = torch.randn(1, 2, 52, 8, generator=torch.Generator().manual_seed(0))
+    later = x.clone()
+    later[:, :, 30:] *= 3
+    for norm_over_time in (False, True):
+        probe = PublishedProbe(1, 8, norm_over_time, cycled=False)
+        before, after = (probe.logits(one).view(2, 52, 3, 64)[:, :30] for one in (x, later))
+        assert torch.allclose(before, after, atol=1e-5) is not norm_over_time
+
+
+def test_the_published_probe_learns_what_a_matrix_can_read_and_leaves_masks_out():
+    random = torch.Generator().manual_seed(0)
+    directions = torch.randn(8, 3 * 64, generator=random)
+    probe = PublishedProbe(1, 8, norm_over_time=False, cycled=False)
+    for _ in range(300):
+        x = torch.randn(1, 16, 52, 8, generator=random)
+        labels = (x[0] @ directions).view(16, 52, 3, 64).argmax(-2)
+        labels[:, 40:] = -1
+        probe.step(x, labels, fall=10.0)
+    shares = probe.accuracy(x, labels)
+    assert shares.shape == (1, 16) and shares.mean() > 0.8
+    assert probe.weight.shape == (1, 64, 3, 8)
+    read = torch.einsum("gtd,skd->gtsk", x[0], probe.weight[0])
+    expected = (read.argmax(-1)[:, :40] == labels[:, :40]).double().mean((1, 2))
+    torch.testing.assert_close(shares[0], expected)
+
+
+def test_the_published_autoencoder_has_unit_rows_before_and_after_training_and_in_stacks():
+    x = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
+    stack = PublishedSAE(8, 16, range(3))
+    assert stack.encode(x).shape == (3, 500, 16)
+    fit(stack, x, 1, 100, 1e-2, schedule=cycled_rate, weight_decay=0.01)
+    for seed, sae in enumerate(stack.unstack()):
+        alone = fit(PublishedSAE(8, 16, seed), x, 1, 100, 1e-2, schedule=cycled_rate, weight_decay=0.01)
+        torch.testing.assert_close(sae.weight.norm(dim=1), torch.ones(8))
+        assert (sae.weight.norm(dim=0) < 0.95).any()
+        torch.testing.assert_close(sae(x), alone(x), rtol=0, atol=1e-3)
+
+
+# Figs. 3 and 5 on planted tables ------------------------------------------------------------------------
+
+
+def test_the_fifty_best_triples_are_counted_where_they_are():
+    table = np.full((40, 3, 64), 0.5)
+    table[:30, 1, 7] = 0.9  # thirty features for "mine" on h1
+    table[5:35, 2, 0] = 0.8  # thirty for "theirs" on a1: twenty fit into the fifty
+    found = colour_summary([table, np.full((40, 3, 64), 0.6)])
+    top = np.array(found["top"])
+    assert top[1, 7] == 30 and top[2, 0] == 20 and top.sum() == 50
+    assert np.array(found["above"])[2, 0] == 15 and found["n_above"] == [60, 0]
+    assert found["best"][1][7] == pytest.approx((0.9 + 0.6) / 2)
+
+
+def test_stability_is_counted_by_tile_and_by_feature():
+    table = np.full((10, 64), 0.5)
+    table[4, EDGE] = 0.85
+    table[7, 0] = 0.95
+    found = stability_summary([table], [np.full((10, 64), 0.25)], [np.linspace(0, 0.9, 10)])
+    assert found["n_above"] == [29] and found["per_tile"][0][0] == 2 and found["best"] == [0.95]
+    first = found["features"][0][0]
+    assert first == {"feature": 4, "tiles": 28, "edge_tiles": 28, "correlation_with_ply": 0.4}
+    assert found["pairs"][0][0] == {"feature": 7, "tile": "a1", "auroc": 0.95, "f1": 0.25}
+    assert len(found["pairs"][0]) == 20
+
+
+def test_places_are_what_they_say():
+    assert len(EDGE) == 28 and len(SIDES) == 24 and set(CORNERS) < set(EDGE)
+
+
+# The audit on planted confounds -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def new():
+    return sample(random_games(150, seed=3), CORRECTED)
+
+
+def test_a_clock_passes_over_all_positions_and_fails_at_the_same_ply(new):
+    noise = np.random.default_rng(0).normal(0, 0.5, (len(new.ply), 64))
+    score = (new.ply[:, None] + noise).astype(np.float32)
+    found = {report: audit(score, new, "paper", report, 50)["sides"] for report in ("all", "within_ply")}
+    assert found["all"]["low"] > 0.75
+    assert found["within_ply"]["low"] < 0.5 < found["within_ply"]["high"]
+
+
+def test_occupation_passes_at_the_same_ply_and_fails_among_occupied_tiles(new):
+    score = scoring.occupied_score(new.rows(new.boards))
+    within, occupied = (
+        audit(score, new, "paper", report, 50)["sides"] for report in ("within_ply", "within_ply_occupied")
+    )
+    assert within["low"] > 0.55 and occupied["mean"] == 0.5
+
+
+def test_a_feature_that_knows_stability_passes_everywhere_and_corners_are_occupation(new):
+    for label in ("paper", "sound"):
+        score = getattr(new, label).astype(np.float32)
+        for report in ("all", "within_ply", "within_ply_occupied"):
+            assert audit(score, new, label, report, 10)["sides"]["mean"] == 1
+    corners = new.rows(new.boards)[:, CORNERS] > 0
+    np.testing.assert_array_equal(new.paper[:, CORNERS], corners)
+    found = audit(score, new, "paper", "all", 10)
+    assert found["interior"] is None and found["tiles"][27] is None, "the paper's rule marks nothing inside"
+
+
+def test_features_are_chosen_on_some_games_and_reported_on_others(new):
+    """A feature that fits the first games by luck is chosen, and found out."""
+    old = sample(random_games(150, seed=4), CORRECTED)
+    random = np.random.default_rng(0)
+
+    def codes(part, known):
+        code = random.random((len(part.ply), 12)).astype(np.float32)
+        code[:, 0] = part.sound[:, 3]  # knows d1
+        code[:, 1] = part.sound[:, 4] if known else code[:, 1]  # knew e1
+        return code
+
+    found = audit_features(codes(old, True), old, codes(new, False), new, 10)["sound"]["within_ply"]
+    assert found["features"][3] == 0 and found["tiles"][3] == 1
+    assert found["features"][4] == 1 and abs(found["tiles"][4] - 0.5) < 0.1
+
+
+def test_the_same_features_in_another_order_agree_and_random_ones_do_not():
+    def sae(weight):
+        one = SparseAutoencoder(*weight.shape).requires_grad_(False)
+        one.weight.copy_(weight)
+        return one
+
+    weight = random_directions(32, 20, seed=0)
+    x = torch.randn(400, 32, generator=torch.Generator().manual_seed(0))
+    same = agreement([sae(weight), sae(weight.flip(1))], x)
+    assert same["cosine"]["mean"] == same["correlation"]["mean"] == 1 == same["cosine"]["above_0.9"]
+    other = agreement([sae(weight), sae(random_directions(32, 20, seed=9))], x)
+    assert other["cosine"]["mean"] == pytest.approx(other["cosine_of_random"]["mean"], abs=0.06)
+
+
+def test_numbers_that_are_none_become_null():
+    assert round_all([[0.123456, np.nan], [1, 2]]) == [[0.1235, None], [1, 2]]
+
+
+# Verdicts -----------------------------------------------------------------------------------------------
+
+
+def verdicts(results):
+    return {(claim["source"], claim["says"][:20]): claim["verdict"] for claim in judge(results)}
+
+
+def of(found, source, at=0):
+    return [verdict for (where, _), verdict in found.items() if where == source][at]
+
+
+@pytest.fixture
+def quick(done):
+    results, _ = done
+    return copy.deepcopy(results)
+
+
+def set_curve(results, curve):
+    found = results["results"]
+    for stage, accuracy in enumerate(curve):
+        if "published_probes" in found:
+            found["published_probes"]["all"][stage]["accuracy"] = accuracy
+        else:
+            found[f"probes/{stage}"]["mine/theirs"]["accuracy"] = accuracy
+
+
+def test_fig_2_is_reproduced_by_the_papers_curve_and_not_by_a_falling_one(quick):
+    paper = [0.62, 0.82, 0.875, 0.90, 0.917, 0.927, 0.93, 0.9315]
+    set_curve(quick, paper)
+    found = verdicts(quick)
+    assert of(found, "Fig. 2", 0) == of(found, "Fig. 2", 1) == REPRODUCED
+    set_curve(quick, [0.62, 0.84, 0.87, 0.89, 0.90, 0.90, 0.89, 0.88])
+    found = verdicts(quick)
+    assert of(found, "Fig. 2", 0) == PARTLY and of(found, "Fig. 2", 1) == PARTLY
+    set_curve(quick, [0.62, 0.90, 0.85, 0.84, 0.8, 0.7, 0.7, 0.7])
+    found = verdicts(quick)
+    assert of(found, "Fig. 2", 0) == of(found, "Fig. 2", 1) == NOT
+
+
+def test_fig_5_needs_its_peak_in_the_middle_and_little_elsewhere(quick):
+    def verdict(counts):
+        for stage, count in enumerate(counts):
+            quick["results"][f"features/{stage}"]["stability"]["n_above"] = [count, count]
+        return of(verdicts(quick), "Fig. 5")
+
+    assert verdict([0, 4, 20, 40, 30, 9, 8, 7]) == REPRODUCED
+    assert verdict([0, 25, 20, 40, 30, 9, 8, 7]) == PARTLY
+    assert verdict([0, 45, 20, 40, 30, 9, 8, 7]) == NOT
+    assert verdict([0] * 8) == NOT
+
+
+def test_fig_3_is_about_shares_of_the_board(quick):
+    def verdict(first, later):
+        for stage in range(8):
+            top = np.zeros((3, 64), int)
+            top[1, EDGE] += 10 * (first if stage < 2 else later)
+            top[1, 27] += 280 - top.sum()
+            quick["results"][f"features/{stage}"]["colour"]["top"] = top.tolist()
+        found = verdicts(quick)
+        return of(found, "Fig. 3", 0), of(found, "Fig. 3", 1)
+
+    assert verdict(1, 0) == (REPRODUCED, REPRODUCED)
+    assert verdict(0, 1) == (NOT, NOT)
+
+
+def test_tables_count_the_tiles_of_one_feature_and_compare_the_best_auroc(quick):
+    feature = {"feature": 1, "tiles": 26, "edge_tiles": 26, "correlation_with_ply": 0.97}
+    quick["results"]["features/2"]["stability"]["features"][0] = [feature]
+    quick["results"]["features/1"]["stability"]["best"][0] = 0.89
+    quick["results"]["features/2"]["stability"]["best"][0] = 0.90
+    quick["results"]["features/4"]["stability"]["best"][0] = 0.60
+    found = verdicts(quick)
+    assert of(found, "Table 1") == REPRODUCED
+    assert [of(found, f"Table {n}") for n in (3, 4, 5)] == [REPRODUCED, PARTLY, NOT]
+
+
+def test_what_a_protocol_does_not_measure_is_not_testable(done):
+    found = verdicts(done[0])
+    published = done[0]["protocol"]["name"] == "published"
+    assert (of(found, "Section 4.2") == UNTESTABLE) is (of(found, "Abstract") == UNTESTABLE) is published
+
+
+def test_claims_about_gpts_need_three_networks_and_their_agreement(done):
+    results, _ = done
+    assert {row["verdict"] for row in over_models([results, results])} == {UNTESTABLE}
+    other = copy.deepcopy(results)
+    other["claims"][0]["verdict"] = REPRODUCED if results["claims"][0]["verdict"] != REPRODUCED else NOT
+    rows = over_models([results, results, other])
+    assert rows[0]["verdict"] == PARTLY and len(rows[0]["verdicts"]) == 3
+    assert rows[1]["verdict"] == results["claims"][1]["verdict"]
+
+
+def test_evenness_is_one_for_a_flat_map_and_zero_for_one_tile():
+    assert evenness(np.ones(64)) == pytest.approx(1)
+    assert evenness(np.eye(64)[3]) == 0
+    assert math.isnan(evenness(np.zeros(64)))
