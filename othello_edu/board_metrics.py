@@ -46,19 +46,29 @@ def _checked(code, labels):
     return code.float(), torch.from_numpy(properties(labels)).float()
 
 
-def coverage(code: torch.Tensor, labels: np.ndarray) -> float:
+def coverage(code, labels, new_code=None, new_labels=None) -> float:
     """Mean over properties of the best F1 that one feature and one threshold reach (Karvonen et al., 2024).
 
-    code float [n, n_features], at least 0; labels int [n, n_squares], contents. Thresholds are 0, 0.1, …, 0.9
-    of each feature's largest activation on these rows. Properties that never occur are left out.
+    code float [n, n_features], at least 0; labels int [n, n_squares], contents. Thresholds are 0, 0.1, …,
+    0.9 of each feature's largest activation on these rows. new_code, new_labels: rows of other games, on
+    which the F1 of the chosen ones is taken: the more features there are to choose among, the luckier is
+    the best. Properties that never occur are left out.
     """
     code, truth = _checked(code, labels)
     largest, present = code.amax(0), truth.sum(0).double()
-    best = torch.zeros(truth.shape[1], dtype=torch.float64)
+    best = torch.full((truth.shape[1],), -1.0, dtype=torch.float64)
+    feature = torch.zeros(truth.shape[1], dtype=torch.int64)
+    cut = torch.zeros(truth.shape[1])
     for threshold in THRESHOLDS:
         both, active = _counts(code, truth, threshold * largest)
-        f1 = 2 * both / (active[:, None] + present).clamp(min=1)
-        best = torch.maximum(best, f1.amax(0))
+        f1, at = (2 * both / (active[:, None] + present).clamp(min=1)).max(0)
+        better = f1 > best
+        best, feature = torch.where(better, f1, best), torch.where(better, at, feature)
+        cut = torch.where(better, threshold * largest[at], cut)
+    if new_code is not None:
+        new_code, truth = _checked(new_code, new_labels)
+        present, on = truth.sum(0).double(), new_code[:, feature] > cut
+        best = 2 * (on * truth).sum(0).double() / (on.sum(0) + present).clamp(min=1)
     return float(best[present > 0].mean())
 
 

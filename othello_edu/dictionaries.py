@@ -104,17 +104,17 @@ def panel(
 
 
 def _loss(model, games, stage, time, replacement, batch_size):
-    total, count = 0.0, 0
+    total, count, device = 0.0, 0, next(model.parameters()).device
     for number, batch in enumerate(batches(games, batch_size)):
 
         def put(value, first=number * batch_size):
             value = value.clone()
-            value[:, time] = replacement[first : first + len(value)]
+            value[:, time] = replacement[first : first + len(value)].to(value)
             return value
 
         targets = next_tokens(batch)[:, time]
         edits = {} if replacement is None else {("resid_post", stage): put}
-        logits = model(tokens(batch), edits=edits)[:, time]
+        logits = model(tokens(batch).to(device), edits=edits)[:, time].cpu()
         total += F.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=PADDING, reduction="sum"
         ).item()

@@ -17,9 +17,9 @@ from .model import GPT, GPTConfig
 from .training import EVALUATION_SEED, LOG, StartingPoint, evaluate, read_run
 
 WEIGHTS = Path(__file__).parent / "weights"
-MODELS = WEIGHTS.parent.parent / "models"  # of a checkout: models that are too large for the wheel
+MODELS = WEIGHTS.parent.parent / "models"  # of a checkout: models that no chapter needs stay out of the wheel
 MODELS_VARIABLE = "OTHELLO_EDU_MODELS"
-LARGE = ("base",)
+OUTSIDE = ("base", "small_600k", "small_seed1", "small_seed2")
 MODEL_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "card.json"
 SHARD_BYTES = 15 * 2**20  # no file of weights holds more, unless one matrix alone does
 
@@ -45,12 +45,12 @@ def model_folder(name: str) -> Path:
     for root in _roots():
         if Path(name).name == name and (root / name / CONFIG_FILE).is_file():
             return root / name
-    if name not in LARGE:
+    if name not in OUTSIDE:
         known = ", ".join(shipped()) or "none"
         raise OthelloEduError(f"there is no pretrained model {name!r}; there are: {known}")
     looked = ", ".join(str(root / name) for root in _roots())
     raise OthelloEduError(
-        f"the model {name!r} is too large for the package and is not on this machine (looked in {looked}). "
+        f"the model {name!r} does not come with the package and is not on this machine (looked in {looked}). "
         f"If the project's repository has models/{name}, clone it, or copy that folder into a folder that "
         f"${MODELS_VARIABLE} names. To train it, see `othello-edu train --help`, then `othello-edu export`."
     )
@@ -70,7 +70,7 @@ def starting_point(name: str | Path) -> StartingPoint:
 
     Raises as `load_model` does, and CheckpointError for a folder without a readable card and log.
     """
-    folder = model_folder(str(name)) if str(name) in (*shipped(), *LARGE) else Path(name)
+    folder = model_folder(str(name)) if str(name) in (*shipped(), *OUTSIDE) else Path(name)
     model = load_model(folder)
     try:
         about = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))

@@ -215,9 +215,10 @@ class MajorityBaseline:
 def shuffled(labels: np.ndarray, seed: int) -> np.ndarray:
     """Labels that have nothing to do with the streams: at each ply, those of the games, dealt out anew.
 
-    labels int [n_games, time, n_squares], -1 for masked; whole boards move, among games that have one at this
-    ply. A probe fitted on them can only learn what is common at a ply, so that its score shows what the probe
-    brings along; what it gains on true labels is its *selectivity* (Hewitt and Liang, 2019).
+    labels int [n_games, time, n_squares], -1 for masked; whole boards move, among games that have one at
+    this ply. A probe fitted on them can only learn what is common at a ply. Judged on true labels of other
+    games, its score is therefore what a probe gets without reading anything; judged on the shuffled labels
+    that it was fitted on, it shows how much such a probe can learn by heart (Hewitt and Liang, 2019).
     """
     random, mixed = np.random.default_rng(seed), labels.copy()
     for ply in range(labels.shape[1]):

@@ -85,7 +85,7 @@ def _rank_columns(columns, ranks):
         _rank(column, its_ranks)
 
 
-def _wins(scores: np.ndarray, labels: np.ndarray):
+def _wins(scores: np.ndarray, labels: np.ndarray, threads: ThreadPoolExecutor):
     """Pairs (true, false) in which the true one scores higher, ties half, [f, k]; and all pairs, [k].
 
     Sums of ranks are multiples of a half far below 2**53, so that float64 holds them exactly.
@@ -94,23 +94,27 @@ def _wins(scores: np.ndarray, labels: np.ndarray):
     n_true = labels.sum(axis=0)
     wins = np.zeros((n_features, labels.shape[1]))
     size = max(1, _BLOCK // max(n, 1))
-    with ThreadPoolExecutor(nb.get_num_threads()) as threads:  # NumPy sorts, and numba ranks, without the GIL
-        for start in range(0, n_features, size):
-            columns = np.ascontiguousarray(scores[:, start : start + size].T)
-            columns = columns.astype(np.float64) if columns.dtype not in (np.float32, np.float64) else columns
-            if not np.isfinite(columns).all():
-                column, row = np.argwhere(~np.isfinite(columns))[0]
-                value = columns[column, row]
-                raise OthelloEduError(
-                    f"the score in row {row}, column {start + column} is {value}: AUROC needs finite scores"
-                )
-            ranks = np.empty(columns.shape)
-            pieces = [slice(first, first + _PIECE) for first in range(0, len(columns), _PIECE)]
-            list(threads.map(_rank_columns, (columns[p] for p in pieces), (ranks[p] for p in pieces)))
-            for row in range(0, n, _ROWS):
-                rows = slice(row, row + _ROWS)
-                wins[start : start + size] += ranks[:, rows] @ labels[rows].astype(np.float64)
+    for start in range(0, n_features, size):
+        columns = np.ascontiguousarray(scores[:, start : start + size].T)
+        columns = columns.astype(np.float64) if columns.dtype not in (np.float32, np.float64) else columns
+        if not np.isfinite(columns).all():
+            column, row = np.argwhere(~np.isfinite(columns))[0]
+            value = columns[column, row]
+            raise OthelloEduError(
+                f"the score in row {row}, column {start + column} is {value}: AUROC needs finite scores"
+            )
+        ranks = np.empty(columns.shape)
+        pieces = [slice(first, first + _PIECE) for first in range(0, len(columns), _PIECE)]
+        list(threads.map(_rank_columns, (columns[p] for p in pieces), (ranks[p] for p in pieces)))
+        for row in range(0, n, _ROWS):
+            rows = slice(row, row + _ROWS)
+            wins[start : start + size] += ranks[:, rows] @ labels[rows].astype(np.float64)
     return wins - n_true * (n_true + 1) / 2, n_true * (n - n_true)
+
+
+def _threads() -> ThreadPoolExecutor:
+    """NumPy sorts, and numba ranks, without the GIL."""
+    return ThreadPoolExecutor(nb.get_num_threads())
 
 
 def _ratio(part, whole) -> np.ndarray:
@@ -131,7 +135,8 @@ def auroc(scores, labels) -> np.ndarray:
     array([[0.875]])
     """
     scores = _checked_scores(scores)
-    return _ratio(*_wins(scores, _checked_labels(labels, len(scores))))
+    with _threads() as threads:
+        return _ratio(*_wins(scores, _checked_labels(labels, len(scores)), threads))
 
 
 def auroc_within(scores, labels, groups) -> np.ndarray:
@@ -149,10 +154,11 @@ def auroc_within(scores, labels, groups) -> np.ndarray:
     wins, pairs = np.zeros((scores.shape[1], labels.shape[1])), np.zeros(labels.shape[1])
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order])) + 1
-    for rows in np.split(order, starts):
-        more_wins, more_pairs = _wins(scores[rows], labels[rows])
-        wins += more_wins
-        pairs += more_pairs
+    with _threads() as threads:
+        for rows in np.split(order, starts):
+            more_wins, more_pairs = _wins(scores[rows], labels[rows], threads)
+            wins += more_wins
+            pairs += more_pairs
     return _ratio(wins, pairs)
 
 
@@ -225,7 +231,7 @@ def auroc_resampled(
         value = scores[rows, at].astype(np.float64)
         _weighted_wins(value, labels[rows, at], groups[rows], games[rows], weights, wins[at], pairs[at])
 
-    with ThreadPoolExecutor(nb.get_num_threads()) as threads:
+    with _threads() as threads:
         list(threads.map(column, range(scores.shape[1])))
     return _ratio(wins, pairs).T
 

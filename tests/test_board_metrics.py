@@ -69,6 +69,16 @@ def test_coverage_is_what_scikit_learn_finds_one_by_one():
     assert coverage(code, labels) == pytest.approx(np.mean(best), abs=1e-6)
 
 
+def test_coverage_on_other_games_is_that_of_the_features_that_were_chosen():
+    labels, new = boards(600), boards(600, seed=1)
+    lucky = torch.rand(600, 300, generator=torch.Generator().manual_seed(0)) < 0.5
+    code = torch.cat([perfect_code(labels)[:, :3], lucky.float()], 1)
+    unlucky = torch.rand(600, 300, generator=torch.Generator().manual_seed(1)) < 0.5
+    new_code = torch.cat([perfect_code(new)[:, :3], unlucky.float()], 1)
+    assert coverage(code, labels, new_code, new) < coverage(code, labels) - 0.01
+    assert coverage(code, labels, code, labels) == pytest.approx(coverage(code, labels))
+
+
 def test_a_property_that_never_occurs_is_left_out():
     labels = boards()
     labels[:, 0] = 1  # mine, always: never theirs

@@ -296,11 +296,11 @@ def test_a_name_that_is_not_shipped_is_refused_with_those_that_are():
         load_pretrained("../weights/small")
 
 
-def test_a_model_that_is_too_large_to_ship_is_looked_for_where_the_message_says(model, tmp_path, monkeypatch):
+def test_a_model_outside_the_package_is_looked_for_where_the_message_says(model, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "MODELS", tmp_path / "checkout")
     monkeypatch.delenv(pretrained.MODELS_VARIABLE, raising=False)
     with pytest.raises(
-        OthelloEduError, match="'base' is too large .*checkout/base.*othello-edu train --help"
+        OthelloEduError, match="'base' does not come with .*checkout/base.*othello-edu train --help"
     ):
         load_pretrained("base")
     monkeypatch.setenv(pretrained.MODELS_VARIABLE, str(tmp_path / "elsewhere"))

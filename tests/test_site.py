@@ -51,6 +51,11 @@ def site(tmp_path_factory) -> Path:
     source = tmp_path_factory.mktemp("site")
     for folder in ("book", "notebooks"):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    for folder in ("othello_edu/weights", "models", "results"):  # tables are made of the JSON files in there
+        for file in (ROOT / folder).rglob("*.json"):
+            target = source / file.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
     shutil.copy(ROOT / "_toc.yml", source)
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     config["execute"]["execute_notebooks"] = "off"

@@ -66,3 +66,14 @@ def test_the_table_has_every_row_of_the_file_and_the_best_one_first():
     one = [row for row in rows if row["preset_games"] == rows[0]["preset_games"]]
     best = min(one, key=lambda row: row["excess_loss"])
     assert lines[4].startswith(f"| {best['change']} | {best['relative_speed']:.2f} | {best['games']:,} |")
+
+
+def test_a_networks_row_tells_its_whole_history():
+    card = json.loads((ROOT / "othello_edu" / "weights" / "small_20k" / "card.json").read_text())
+    first = card | {"seconds": 120, "device": "a laptop", "start": None}
+    second = card | {"seconds": 60, "device": "a GPU", "games_read": 4321, "start": first}
+    head, rule, *rows = measured_tables.networks_table({"one": first, "two": second})
+    assert head.count("|") == rule.count("|") == rows[0].count("|") and len(rows) == 2
+    assert "| `one` | 0 | 20,032 | 2 | a laptop |" in rows[0]
+    assert "| 4,321 | 3 | a laptop, then a GPU |" in rows[1]
+    assert f"| {card['measured']['legal_rate']:.2%} |" in rows[0]

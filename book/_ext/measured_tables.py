@@ -1,6 +1,9 @@
 """Sphinx extension: tables of what was measured, from the files that the measurements wrote.
 
-`{timings} FILE` shows what `make notebooks` measured, `{sweep} FILE` what `tools/sweep.py` did.
+`{timings} FILE` shows what `make notebooks` measured, `{sweep} FILE` what `tools/sweep.py` did. `{networks}
+FOLDER`, with names under it, shows the cards of these models; `{paper} FOLDER` shows the claims of the paper
+beside what `othello-edu reproduce` found, with runs by both protocols in the folder. These two folders are
+relative to the repository.
 """
 
 import json
@@ -40,6 +43,94 @@ class Sweep(MeasuredTable):
 
     def lines(self, record):
         return sweep_table(record)
+
+
+class Networks(MeasuredTable):
+    """The cards of several models in one table."""
+
+    has_content = True
+
+    def run(self):
+        relative, path = self.env.relfn2path("/" + self.arguments[0])
+        cards = {}
+        for name in self.content:
+            card = Path(path) / name / "card.json"
+            self.env.note_dependency(f"{relative}/{name}/card.json")
+            if not card.exists():
+                raise self.error(f"{relative}/{name}/card.json is missing: `othello-edu export` writes it")
+            cards[name] = json.loads(card.read_text(encoding="utf-8"))
+        box = nodes.container()
+        self.state.nested_parse(StringList(networks_table(cards), relative), self.content_offset, box)
+        return box.children
+
+
+class Paper(MeasuredTable):
+    """The paper's claims beside the results of both protocols on one network."""
+
+    made_by = "othello-edu reproduce"
+
+    def run(self):
+        relative, path = self.env.relfn2path("/" + self.arguments[0])
+        runs = {}
+        for protocol in ("published", "corrected"):
+            name = f"{relative}/{protocol}/results.json"
+            self.env.note_dependency(name)
+            file = Path(path) / protocol / "results.json"
+            if not file.exists():
+                raise self.error(f"{name} is missing: `{self.made_by}` writes it")
+            runs[protocol] = json.loads(file.read_text(encoding="utf-8"))
+        box = nodes.container()
+        self.state.nested_parse(StringList(paper_table(runs), relative), self.content_offset, box)
+        return box.children
+
+
+def paper_table(runs: dict[str, dict]) -> list[str]:
+    """A row for each claim, {protocol: results}: the verdict of each protocol with its numbers.
+
+    Below it the thresholds, which the verdicts follow.
+    """
+    names = list(runs)
+    lines = [
+        "| where | the paper says | " + " | ".join(names) + " |",
+        "| :-- | :-- | " + " | ".join(":--" for _ in names) + " |",
+    ]
+    thresholds = ["", ":::{dropdown} When does a claim count as reproduced?"]
+    for claims in zip(*(runs[name]["claims"] for name in names), strict=True):
+        cells = []
+        for claim in claims:
+            numbers = "; ".join(f"{name} {_number(value)}" for name, value in claim["numbers"].items())
+            cells.append(f"**{claim['verdict']}**" + (f"<br>{numbers}" if numbers else ""))
+        first = claims[0]
+        lines.append(f"| {first['source']} | {first['says']} | " + " | ".join(cells) + " |")
+        thresholds.append(f"- {first['source']}, “{first['says']}” — {first['threshold']}.")
+    return [*lines, *thresholds, ":::"]
+
+
+def _number(value) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.3f}" if isinstance(value, float) and not value.is_integer() else f"{value:g}"
+
+
+def networks_table(cards: dict[str, dict]) -> list[str]:
+    """A row for each model: what it read, for how long, and how good it became."""
+    lines = [
+        "| name | seed | games | minutes | on "
+        "| excess loss | likeliest move legal | legal mass | calibration |",
+        "| :-- | --: | --: | --: | :-- | --: | --: | --: | --: |",
+    ]
+    for name, card in cards.items():
+        measured, history = card["measured"], [card]
+        while history[0].get("start"):  # a model that went on from another carries that one's history
+            history.insert(0, history[0]["start"])
+        minutes = sum(step["seconds"] for step in history) / 60
+        devices = ", then ".join(step["device"] for step in history)
+        lines.append(
+            f"| `{name}` | {card['training']['seed']} | {card['games_read']:,} | {minutes:.0f} | {devices} "
+            f"| {measured['excess_loss']:.3f} | {measured['legal_rate']:.2%} | {measured['legal_mass']:.1%} "
+            f"| {measured['calibration']['error']:.3f} |"
+        )
+    return lines
 
 
 def timings_table(record: dict) -> list[str]:
@@ -93,4 +184,6 @@ def sweep_table(rows: list[dict]) -> list[str]:
 def setup(app):
     app.add_directive("timings", Timings)
     app.add_directive("sweep", Sweep)
+    app.add_directive("networks", Networks)
+    app.add_directive("paper", Paper)
     return {"parallel_read_safe": True}

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import OthelloEduError
 from .features import CLOCK_TILES, EDGE, GRID, rounded
 
 REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable"
+MIXED = "mixed"  # of several networks
 CENTRAL = GRID[2:6, 2:6].ravel()
 MIDDLE, LATE = (2, 3, 4), (5, 6, 7)  # stages; the paper's layers of the same numbers
+LATER = MIDDLE + LATE
+FEW_PAIRS = 10  # below so many in every stage, nothing can be said of where they are most frequent
 MIN_MODELS = 3
 
 # Accuracy in % of layers 0 to 7, two seeds (Fig. 2), and the best AUROC of Tables 3 to 7.
@@ -62,14 +66,19 @@ def judge(results: dict) -> list[dict]:
 def over_models(runs: list[dict]) -> list[dict]:
     """Claims about GPTs: the verdicts on several networks by one protocol, {source, says, verdicts, verdict}.
 
-    With fewer than three networks nothing is said of GPTs; where they differ, the verdict is "partly".
+    With fewer than three networks nothing is said of GPTs; where they differ, the verdict is "mixed". Raises
+    OthelloEduError if two runs are of the same network, or runs differ in protocol or sizes.
     """
+    if len({run["weights_sha256"] for run in runs}) < len(runs):
+        raise OthelloEduError("two of these runs are of the same network: each counts once")
+    if any(run[key] != runs[0][key] for run in runs for key in ("protocol", "sizes")):
+        raise OthelloEduError("these runs differ in protocol or sizes: their verdicts are not comparable")
     together = []
     for claims in zip(*(run["claims"] for run in runs), strict=True):
         verdicts = [claim["verdict"] for claim in claims]
         verdict = UNTESTABLE
         if len(runs) >= MIN_MODELS:
-            verdict = verdicts[0] if len(set(verdicts)) == 1 else PARTLY
+            verdict = verdicts[0] if len(set(verdicts)) == 1 else MIXED
         together.append({key: claims[0][key] for key in ("source", "says")})
         together[-1] |= {"verdicts": verdicts, "verdict": verdict}
     return together
@@ -90,8 +99,10 @@ def probe_accuracy(found: dict) -> dict[int, dict]:
 
 
 def _rises(found):
-    curve = [entry["accuracy"] for _, entry in sorted(probe_accuracy(found).items())]
-    falls = int((np.diff(curve[1:8]) < 0).sum())
+    entries = [entry for _, entry in sorted(probe_accuracy(found).items())][:8]
+    curve = [entry["accuracy"] for entry in entries]
+    steps = zip(entries[1:], entries[2:], strict=False)
+    falls = sum(after["high"] < before["low"] for before, after in steps)
     gain = curve[7] - curve[1]
     numbers = {"stage 1": curve[1], "stage 7": curve[7], "best stage": int(np.argmax(curve))}
     numbers |= {"steps that fall": falls}
@@ -114,28 +125,41 @@ def _graded(difference, near, far):
 # Fig. 3 ----------------------------------------------------------------------------------------------
 
 
-def _share(found, stage, tiles):
-    top = np.array(found[f"features/{stage}"]["colour"]["top"]).sum(0)
-    return top[tiles].sum() / max(top.sum(), 1)
+def _share(found, stage, tiles, part="features", key="colour"):
+    """Share of the 50 best triples that lies on these tiles; NaN where no triple passes."""
+    top = np.array(found[f"{part}/{stage}"][key]["top"]).sum(0)
+    return top[tiles].sum() / top.sum() if top.sum() else np.nan
 
 
 def _edges_first(found):
     share, tiles = _share(found, 1, EDGE), len(EDGE) / 64
-    numbers = {"share of the 50 best on edges, stage 1": rounded(share), "share of tiles": rounded(tiles)}
+    numbers = {
+        "share of the 50 best on edges, stage 1": rounded(share),
+        "within a ply": rounded(_share(found, 1, EDGE, key="colour_within_ply")),
+        "random weights": rounded(_share(found, 1, EDGE, "control_features")),
+        "share of tiles": rounded(tiles),
+    }
+    if np.isnan(share):
+        return UNTESTABLE, numbers
     ratio = share / tiles
     return (REPRODUCED if ratio >= 1.25 else PARTLY if ratio >= 1.05 else NOT), numbers
 
 
 def _centre_later(found):
-    first = _share(found, 1, CENTRAL)
-    middle = np.mean([_share(found, stage, CENTRAL) for stage in MIDDLE])
-    late = np.mean([_share(found, stage, CENTRAL) for stage in LATE])
+    def shares(key):
+        return [np.array([_share(found, stage, CENTRAL, key=key) for stage in of]) for of in ((1,), LATER)]
+
+    (first,), later = shares("colour")
+    (first_within,), later_within = shares("colour_within_ply")
+    if np.isnan(first) or np.isnan(later).any():
+        return UNTESTABLE, {}
     numbers = {
         "share on the 16 central tiles, stage 1": rounded(first),
-        "stages 2-4": rounded(middle),
-        "stages 5-7": rounded(late),
+        "stages 2-7": rounded(later.mean()),
+        "within a ply, stage 1": rounded(first_within),
+        "within a ply, stages 2-7": rounded(later_within.mean()),
     }
-    gain = max(middle, late) - first
+    gain = later.mean() - first
     return (REPRODUCED if gain >= 0.1 else PARTLY if gain >= 0.03 else NOT), numbers
 
 
@@ -151,24 +175,29 @@ def evenness(counts) -> float:
     return float(-(p * np.log(p)).sum() / np.log(64))
 
 
+def _thinned(counts, total: int) -> np.ndarray:
+    """As many counts as `total`, drawn from a map of more: evenness grows with the number of counts."""
+    counts = np.asarray(counts, float).round().astype(int)
+    if counts.sum() <= total:
+        return counts
+    return np.random.default_rng(0).multivariate_hypergeometric(counts, total)
+
+
 def _dispersed(found):
     neurons = found["neurons"]
-    saes = [
-        np.sum(part["colour"]["top"], axis=0)
-        for stage, part in _by_stage(found, "features").items()
-        if 1 <= stage <= 7
-    ]
-    maps = {
-        "evenness of Fig. 4": neurons["per_tile"][:7],
-        "of Fig. 3": saes,
-        "of shuffled neurons": neurons["per_tile_shuffled"][:7],
-    }
-    # A stage without a single count has no evenness, and is left out.
-    counted = {name: [evenness(tiles) for tiles in of if np.sum(tiles)] for name, of in maps.items()}
-    numbers = {name: rounded(np.mean(values)) if values else None for name, values in counted.items()}
-    if None in numbers.values():
+    read, chance = (np.sum(neurons[key][:7]) for key in ("per_tile_scaled", "per_tile_shuffled_scaled"))
+    numbers = {"neurons counted": int(read), "with dimensions shuffled": rounded(chance)}
+    maps = {block: np.sum(found[f"features/{block}"]["colour"]["top"], axis=0) for block in range(1, 8)}
+    # A stage without a single count has no evenness; neurons no more frequent than by chance read nothing.
+    if read <= 1.5 * chance or not all(of.sum() for of in maps.values()):
         return UNTESTABLE, numbers
-    gap = numbers["evenness of Fig. 4"] - numbers["of Fig. 3"]
+    of_saes = [evenness(of) for of in maps.values()]
+    of_neurons = [
+        evenness(_thinned(of, maps[block].sum()))
+        for block, of in enumerate(neurons["per_tile_scaled"][:7], 1)
+    ]
+    numbers |= {"evenness of Fig. 4": rounded(np.nanmean(of_neurons)), "of Fig. 3": rounded(np.mean(of_saes))}
+    gap = np.nanmean(of_neurons) - np.mean(of_saes)
     return (REPRODUCED if gap >= 0.02 else PARTLY if gap > 0 else NOT), numbers
 
 
@@ -176,15 +205,17 @@ def _dispersed(found):
 
 
 def stability_counts(found: dict) -> dict[int, float]:
-    """{stage: pairs above 0.8}, mean of the paper's two SAE seeds."""
+    """{stage: pairs above 0.8}, mean over the SAE seeds."""
     return {
-        stage: float(np.mean(part["stability"]["n_above"][:2]))
+        stage: float(np.mean(part["stability"]["n_above"]))
         for stage, part in _by_stage(found, "features").items()
     }
 
 
 def _middle_layers(found):
     counts = stability_counts(found)
+    if max(counts[stage] for stage in (1, *LATER)) < FEW_PAIRS:
+        return UNTESTABLE, {f"stage {stage}": count for stage, count in counts.items()}
     peak = max((count, -stage) for stage, count in counts.items() if 1 <= stage <= 7)
     late = np.mean([counts[stage] for stage in LATE])
     numbers = {f"stage {stage}": counts[stage] for stage in sorted(counts)} | {"peak": -peak[1]}
@@ -195,14 +226,15 @@ def _middle_layers(found):
 
 def _one_feature(seed, paper_tiles):
     def test(found):
-        best = {"tiles": 0, "correlation_with_ply": 0.0}
+        best = {"tiles": 0, "correlation_with_ply": 0.0, "stage": None}
         for stage, part in _by_stage(found, "features").items():
-            for entry in part["stability"]["features"][seed : seed + 1]:
-                best = max(
-                    [best, *({"stage": stage} | feature for feature in entry)], key=lambda e: e["tiles"]
-                )
+            for of_seed in part["stability"]["features"][seed : seed + 1]:
+                for feature in of_seed:
+                    if 1 <= stage <= 7 and feature["tiles"] > best["tiles"]:
+                        best = {"stage": stage} | feature
         numbers = {
             "tiles of one feature": best["tiles"],
+            "in stage": best["stage"],
             "its correlation with the ply": best["correlation_with_ply"],
             "the paper's": paper_tiles,
         }
@@ -215,7 +247,12 @@ def _one_feature(seed, paper_tiles):
 def _best_auroc(stage, paper):
     def test(found):
         best = found[f"features/{stage}"]["stability"]["best"][0]
-        numbers = {"best AUROC": best, "the paper's": paper}
+        numbers = {
+            "best AUROC": best,
+            "the paper's": paper,
+            "ply alone": max(value for value in found["rivals"]["ply"]["paper"]["all"]["tiles"] if value),
+            "random weights": max(found[f"control_features/{stage}"]["stability"]["best"]),
+        }
         return _graded(abs(best - paper), 0.03, 0.07), numbers
 
     return test
@@ -223,17 +260,28 @@ def _best_auroc(stage, paper):
 
 def _more_than_rivals(found):
     """Do chosen features tell stable tiles better than "the nearest corner is taken", at the same ply?"""
+
+    def sides(part):
+        return part["audit"]["paper"]["within_ply_occupied"]
+
     corner = found["rivals"]["nearest corner taken"]["paper"]["within_ply_occupied"]["sides"]
-    audited = {
-        stage: part["audit"]["paper"]["within_ply_occupied"]["sides"]
-        for stage, part in _by_stage(found, "features").items()
-        if 1 <= stage <= 7
+    stages = {stage: part for stage, part in _by_stage(found, "features").items() if 1 <= stage <= 7}
+    # The stage is chosen by what the choice of features saw, not by what is reported.
+    chosen = max(stages, key=lambda stage: sides(stages[stage])["chosen"] or 0)
+    ours, random = sides(stages[chosen])["sides"], sides(found[f"control_features/{chosen}"])["sides"]
+    if not (ours and random and corner):
+        return UNTESTABLE, {}
+    numbers = {
+        "stage": chosen,
+        "features": ours["mean"],
+        "from": ours["low"],
+        "to": ours["high"],
+        "nearest corner taken": corner["mean"],
+        "random weights": random["mean"],
     }
-    best = max((value for value in audited.values() if value), key=lambda value: value["mean"])
-    numbers = {"features": best["mean"], "low": best["low"], "nearest corner taken": corner["mean"]}
-    if best["low"] > corner["high"]:
+    if ours["low"] > corner["high"]:
         return REPRODUCED, numbers
-    return (PARTLY if best["low"] > 0.5 else NOT), numbers
+    return (PARTLY if ours["low"] > random["high"] else NOT), numbers
 
 
 # SAE against probe -----------------------------------------------------------------------------------
@@ -244,14 +292,24 @@ def _robust(found):
     if not probes:
         return UNTESTABLE, {}
     stages = [stage for stage in probes if 1 <= stage <= 7]
-    saes = np.mean([found[f"features/{stage}"]["agreement"]["cosine"]["mean"] for stage in stages])
-    chance = np.mean(
-        [found[f"features/{stage}"]["agreement"]["cosine_of_random"]["mean"] for stage in stages]
-    )
+
+    def mean(agreement, what="cosine"):
+        return np.mean([found[f"features/{stage}"][agreement][what]["mean"] for stage in stages])
+
+    chance = mean("agreement of halves", "cosine_of_random")
+    of_saes = (mean("agreement of halves") - chance) / (
+        1 - chance
+    )  # best of many matches: less what luck gets
     of_probes = np.mean([probes[stage]["agreement of halves"]["mean"] for stage in stages])
-    numbers = {"SAE features, other seeds": rounded(saes), "random directions": rounded(chance)}
-    numbers |= {"probes, other games": rounded(of_probes)}
-    return (REPRODUCED if saes > of_probes + 0.05 else PARTLY if saes > of_probes - 0.05 else NOT), numbers
+    numbers = {
+        "SAEs of other games, cosine": rounded(mean("agreement of halves")),
+        "of the same games": rounded(mean("agreement")),
+        "random directions": rounded(chance),
+        "SAEs of other games, above chance": rounded(of_saes),
+        "probes of other games": rounded(of_probes),
+    }
+    gap = of_saes - of_probes
+    return (REPRODUCED if gap > 0.05 else PARTLY if gap > -0.05 else NOT), numbers
 
 
 def _disentangled(found):
@@ -260,7 +318,7 @@ def _disentangled(found):
         return UNTESTABLE, {}
 
     def mean(source, k):
-        return np.mean([part[source][k]["discs"] for part in probed.values()])
+        return np.mean([part[source][k]["balanced"] for part in probed.values()])
 
     one = mean("paper's SAE", "1")
     others = {name: mean(name, "1") for name in ("MLP neurons", "residual dimensions", "random directions")}
@@ -277,8 +335,8 @@ CLAIMS = (
     Claim(
         "Fig. 2",
         "Linear probe accuracy increases over layers.",
-        "reproduced: from stage 1 to 7 at most one step falls, and the gain is at least 3 points; "
-        "partly: stage 7 is above stage 1 and the best stage is 4 or later",
+        "reproduced: from stage 1 to 7 at most one step falls (intervals apart), and the gain is at least 3 "
+        "points; partly: stage 7 is above stage 1 and the best stage is 4 or later",
         _rises,
     ),
     Claim(
@@ -296,13 +354,16 @@ CLAIMS = (
     Claim(
         "Fig. 3",
         "In later layers, activations concentrated in the central tiles, which flip often.",
-        "reproduced: the share of the 16 central tiles grows by at least 0.1 after stage 1; partly: by 0.03",
+        "reproduced: the share of the 16 central tiles is by at least 0.1 larger in stages 2-7 than in "
+        "stage 1; partly: by 0.03",
         _centre_later,
     ),
     Claim(
         "Fig. 4",
         "Neurons that read along the linear probe are more dispersed over the board than SAE features.",
-        "reproduced: the map is more even by at least 0.02 of the largest entropy; partly: at all",
+        "reproduced: with as many counts, at the cosine scaled to this width, the map is more even by at "
+        "least 0.02 of the largest entropy; partly: at all; not testable where neurons are counted less "
+        "than 1.5 times as often as with their dimensions shuffled",
         _dispersed,
     ),
     Claim(
@@ -310,7 +371,7 @@ CLAIMS = (
         "Features that predict stability are most frequent in layers 2 to 4; layers 1 and 5 to 8 do not "
         "appear to learn it.",
         "reproduced: the peak is in stages 2-4, and stage 1 and the mean of 5-7 are below half of it; "
-        "partly: the peak is there",
+        f"partly: the peak is there; not testable with fewer than {FEW_PAIRS} pairs everywhere",
         _middle_layers,
     ),
     *(
@@ -334,23 +395,24 @@ CLAIMS = (
     Claim(
         "Section 4.3",
         "Features encode tile stability.",
-        "reproduced: among occupied tiles at the same ply, on games that they were not chosen on, the best "
-        "stage's features tell stable side tiles better than “the nearest corner is taken”, intervals "
-        "apart; partly: better than chance",
+        "reproduced: among occupied tiles at the same ply, on games that neither they nor their stage were "
+        "chosen on, features tell stable side tiles better than “the nearest corner is taken”, intervals "
+        "apart; partly: better than features of the same network with random weights, intervals apart",
         _more_than_rivals,
     ),
     Claim(
         "Section 4.2",
         "SAEs are more robust than probes.",
-        "reproduced: features of SAEs with other seeds agree more (mean best cosine) than probes fitted on "
-        "other games, by 0.05; partly: within 0.05",
+        "reproduced: SAEs fitted on other games agree more (mean best cosine, less that of random "
+        "directions) than probes fitted on other games, by 0.05; partly: within 0.05",
         _robust,
     ),
     Claim(
         "Abstract",
         "SAEs give a more disentangled decoding than probes.",
-        "reproduced: one SAE feature a tile reads discs better than one neuron, one dimension or one random "
-        "direction by 2 points, and 16 features come within 5 points of the linear probe; partly: the first",
+        "reproduced: one SAE feature a tile reads it better (balanced accuracy) than one neuron, one "
+        "dimension or one random direction by 2 points, and 16 come within 5 points of the linear probe; "
+        "partly: the first",
         _disentangled,
     ),
 )

@@ -22,15 +22,18 @@ PLIES = range(FIRST_PLY, LAST_PLY + 1)
 class Sample:
     """Some games and what is true of their boards at the plies of the study.
 
-    labels int8 [n_games, 52, 64], contents, -1 for masked; boards int8 [n_games, 52, 64] in colours, of the
-    same moments; to_move int8 [n_games, 52]; there bool [n_games, 52], rows that count.
+    labels int8 [n_games, 52, 64], contents as the protocol's probes are asked for them, -1 for masked;
+    after int8, likewise, the contents after the move that was read; boards int8 [n_games, 52, 64] in
+    colours, of the moments of `labels`; there bool [n_games, 52], rows that count; first: moves on the
+    first of the boards.
     """
 
     games: Games
     labels: np.ndarray
+    after: np.ndarray
     boards: np.ndarray
-    to_move: np.ndarray
     there: np.ndarray
+    first: int
 
     def rows(self, values):
         """The rows that count, flattened: [n_games, 52, …] -> [n, …], NumPy or torch."""
@@ -38,8 +41,8 @@ class Sample:
 
     @cached_property
     def ply(self) -> np.ndarray:
-        """Moves played at each row that counts, int64 [n]."""
-        return np.nonzero(self.there)[1] + FIRST_PLY
+        """Moves played on the board of each row that counts, int64 [n]."""
+        return np.nonzero(self.there)[1] + self.first
 
     @cached_property
     def game(self) -> np.ndarray:
@@ -56,22 +59,39 @@ class Sample:
         """`stable_sound` of the rows that count, bool [n, 64]."""
         return stable_sound(self.rows(self.boards))
 
+    @cached_property
+    def paper_of_all_rows(self) -> np.ndarray:
+        """The paper's labels of all rows, bool [n_games * 52, 64]: after the end all edges are stable."""
+        stable = stable_paper(self.boards.reshape(-1, 64))
+        edge = np.zeros((8, 8), bool)
+        edge[[0, -1]] = edge[:, [0, -1]] = True
+        stable[(self.labels[..., 0] < 0).ravel()] = edge.ravel()
+        return stable
+
+
+def until_first_pass(games: Games) -> Games:
+    """The same games, ended where a player has no move, even if the other player has one."""
+    to_move = replay(games).to_move
+    black = np.full((len(games), 1), BLACK, to_move.dtype)
+    passed = to_move == np.concatenate([black, to_move[:, :-1]], axis=1)  # the same player again
+    ended = np.maximum.accumulate(passed & (to_move > 0), axis=1)
+    moves = games.moves.copy()
+    moves[:, 1:][ended[:, :-1]] = -1
+    return Games(moves, games.board_size)
+
 
 def sample(games: Games, protocol: Protocol) -> Sample:
     """Replay games and label them as the protocol does."""
     positions = replay(games)
-    boards, to_move = positions.boards, positions.to_move
+    boards, labels = positions.boards, contents(positions)
+    after, first = labels, FIRST_PLY + 1
     if protocol.labels_before:
-        labels = contents_before(positions)
+        labels, first = contents_before(positions), FIRST_PLY
         start = np.zeros((len(games), 1, 64), np.int8)
         start[..., list(CENTRE)] = WHITE, BLACK, BLACK, WHITE
         boards = np.concatenate([start, boards[:, :-1]], axis=1)
-        to_move = np.concatenate([np.full((len(games), 1), BLACK, np.int8), to_move[:, :-1]], axis=1)
-    else:
-        labels = contents(positions)
-    window = slice(PLIES.start, PLIES.stop)
-    labels = labels[:, window]
-    return Sample(games, labels, boards[:, window], to_move[:, window], labels[..., 0] >= 0)
+    labels, after, boards = (array[:, PLIES.start : PLIES.stop] for array in (labels, after, boards))
+    return Sample(games, labels, after, boards, (labels[..., 0] >= 0) & (after[..., 0] >= 0), first)
 
 
 def first_blocks(model: GPT, n_layer: int) -> GPT:
@@ -98,7 +118,7 @@ def streams(
     noisy = GPT(replace(cut.config, dropout=dropout))
     noisy.load_state_dict(cut.state_dict())
     noisy.to(next(model.parameters()).device).train()
-    noisy.config = cut.config  # whose rate, zero, is the embedding's
+    noisy.config = replace(cut.config, dropout=0.0)  # this one is the embedding's
     out = torch.empty(len(stages), len(games), len(PLIES), model.config.d_model)
     window = slice(PLIES.start, PLIES.stop)
     devices = [next(model.parameters()).device] if next(model.parameters()).is_cuda else []

@@ -30,7 +30,7 @@ _TOP_PAIRS = 20  # rows of a table, as many as the paper's
 
 def colour_labels(sample: Sample) -> np.ndarray:
     """bool [n, 192]: empty on each square, then mine, then theirs."""
-    labels = sample.rows(sample.labels)
+    labels = sample.rows(sample.after)
     return np.concatenate([labels == kind for kind in CLASSES.values()], axis=1)
 
 
@@ -112,25 +112,47 @@ def stability_summary(tables: list[np.ndarray], f1_tables: list[np.ndarray], clo
     }
 
 
-def score_features(saes: list, x: torch.Tensor, sample: Sample, within: bool = True) -> dict:
-    """Figs. 3 and 5 of the SAEs of one stage, on streams x [n, d_model] of the sample's rows that count."""
+def score_features(
+    saes: list, x: torch.Tensor, sample: Sample, within: bool = True, all_rows: torch.Tensor | None = None
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Figs. 3 and 5 of the SAEs of one stage, on streams x [n, d_model] of the sample's rows that count.
+
+    all_rows: streams [n_games * 52, d_model] of all rows; stability is then scored on them as the paper's
+    code does, and under "stability_played" on those that count. Returns the results, and every feature's
+    AUROC for every tile of the first SAE, {name: float64 [f, …, 64]}.
+    """
     labels = all_labels(sample)
     ply = torch.from_numpy(sample.ply).float()
-    colour, colour_within, paper, sound, paper_within, f1s, clock = ([] for _ in range(7))
+    first, colour, colour_within, paper, sound, paper_within, f1s, clock = {}, *([] for _ in range(7))
+    ended, ended_f1s = [], []
     for sae in saes:
         code = sae.encode(x)
         by_colour, by_paper, by_sound = split_table(auroc(code, labels))
-        colour.append(by_colour), paper.append(by_paper), sound.append(by_sound)
+        colour.append(by_colour)
+        paper.append(by_paper)
+        sound.append(by_sound)
         f1s.append(f1((code > 0).numpy(), sample.paper))
         clock.append(_correlation(code, ply))
+        first = first or {"colour": by_colour, "paper": by_paper, "sound": by_sound}
         if within:
-            by_colour, by_paper, _ = split_table(auroc_within(code, labels, sample.ply))
-            colour_within.append(by_colour), paper_within.append(by_paper)
+            by_colour, by_paper, by_sound = split_table(auroc_within(code, labels, sample.ply))
+            colour_within.append(by_colour)
+            paper_within.append(by_paper)
+            if "paper_within_ply" not in first:
+                first |= {"colour_within_ply": by_colour, "paper_within_ply": by_paper}
+                first["sound_within_ply"] = by_sound
+        if all_rows is not None:
+            code = sae.encode(all_rows)
+            ended.append(np.nan_to_num(auroc(code, sample.paper_of_all_rows), nan=0.0))
+            ended_f1s.append(f1((code > 0).numpy(), sample.paper_of_all_rows))
     result = {
         "colour": colour_summary(colour),
         "stability": stability_summary(paper, f1s, clock),
         "sound": {"n_above": [int((table > STABILITY_THRESHOLD).sum()) for table in sound]},
     }
+    if all_rows is not None:
+        result["stability_played"] = result["stability"]
+        result["stability"] = stability_summary(ended, ended_f1s, clock)
     if within:
         high = [table > STABILITY_THRESHOLD for table in paper_within]
         result["colour_within_ply"] = colour_summary(colour_within)
@@ -138,7 +160,7 @@ def score_features(saes: list, x: torch.Tensor, sample: Sample, within: bool = T
             "per_tile": [table.sum(0).tolist() for table in high],
             "n_above": [int(table.sum()) for table in high],
         }
-    return result
+    return result, first
 
 
 # The audit: chosen on some games, reported on others, beside what everybody should compare with ------------
@@ -192,26 +214,50 @@ def audit_rivals(sample: Sample, n_resamples: int) -> dict:
     }
 
 
-def audit_features(code, sample: Sample, new_code, new: Sample, n_resamples: int) -> dict:
+def audit_features(code, sample: Sample, new_code, new: Sample, n_resamples: int, n_games: int) -> dict:
     """`audit` of the best feature for each tile, chosen on the code of one sample, reported on another's.
 
-    For the comparison of all positions the choice is by AUROC over all, for the others within a ply.
+    Each comparison chooses by its own AUROC (among occupied tiles, on the first n_games games only). `chosen`
+    is the mean over sides that the choice itself saw: by it, and not by what is reported, stages may be
+    compared to pick one.
     """
     truth = np.concatenate([sample.paper, sample.sound], axis=1)
     tables = {"all": auroc(code, truth), "within_ply": auroc_within(code, truth, sample.ply)}
-    best = {name: np.nan_to_num(table, nan=0.0).argmax(0) for name, table in tables.items()}
+    tables["within_ply_occupied"] = _auroc_among_occupied(code, sample, n_games)
     new_code, result = np.asarray(new_code), {}
     for label, at in zip(LABELS, (0, 64), strict=True):
         result[label] = {}
         for report in REPORTS:
-            columns = best["all" if report == "all" else "within_ply"][at : at + 64]
+            table = tables[report][:, at : at + 64]
+            columns = np.nan_to_num(table, nan=0.0).argmax(0)
             found = audit(new_code[:, columns], new, label, report, n_resamples)
+            found["chosen"] = rounded(_mean(np.nan_to_num(table, nan=-1.0).max(0)[SIDES]))
             result[label][report] = found | {"features": columns.tolist()}
     return result
 
 
+def _auroc_among_occupied(code, sample: Sample, n_games: int) -> np.ndarray:
+    """AUROC within a ply among boards where the tile is occupied, [f, 128]: paper, then sound."""
+    few = sample.game < n_games
+    code, ply = code[torch.from_numpy(few)], sample.ply[few]
+    occupied = sample.rows(sample.boards)[few] > 0
+    labels = np.stack([sample.paper[few], sample.sound[few]], axis=-1)
+    table = np.full((code.shape[1], 2, 64), np.nan)
+    for tile in range(64):
+        rows = np.flatnonzero(occupied[:, tile])
+        here = labels[rows, tile]
+        if here.any():
+            table[:, :, tile] = auroc_within(code[rows], here, ply[rows])
+    return table.reshape(-1, 128)
+
+
+def _mean(values) -> float:
+    """Of the values that are AUROCs; −1 marks those that are none."""
+    return float(values[values >= 0].mean()) if (values >= 0).any() else float("nan")
+
+
 def agreement(saes: list, x: torch.Tensor, l0_floor: float = 1e-4) -> dict:
-    """How much SAEs of different seeds agree: of each feature of the first, its best match in the others.
+    """How much SAEs agree: of each feature of the first, its best match in the others.
 
     Means over features that are ever active, by cosine of directions and by correlation of activations on
     rows x, and the cosine that random directions of the same number reach.

@@ -77,8 +77,8 @@ def fig_4(results: dict) -> Figure:
     """How many neurons of each block read along the probe's direction of each tile."""
     neurons = results["results"]["neurons"]
     titles = [f"block {block}" for block in range(1, len(neurons["per_tile"]) + 1)]
-    label = f"neurons with |cosine| > {neurons['threshold']}"
-    return plots.board_heatmaps(neurons["per_tile"], titles, label, vmin=0)
+    label = f"neurons with |cosine| > {neurons['threshold_scaled']:.2g}"
+    return plots.board_heatmaps(neurons["per_tile_scaled"], titles, label, vmin=0)
 
 
 def fig_5(results: dict) -> Figure:
@@ -95,7 +95,7 @@ def fig_5_counts(results: dict) -> Figure:
     parts, control = _stages(found, "features"), _stages(found, "control_features")
     curves = {
         "all positions": list(stability_counts(found).values()),
-        "at the same move": [np.mean(p["stability_within_ply"]["n_above"][:2]) for p in parts.values()],
+        "at the same move": [np.mean(p["stability_within_ply"]["n_above"]) for p in parts.values()],
         "all positions, random weights": [np.mean(p["stability"]["n_above"]) for p in control.values()],
     }
     ylabel = f"(feature, tile) pairs above {STABILITY_THRESHOLD}"
@@ -140,7 +140,7 @@ def interior(results: dict) -> Figure:
     found = results["results"]
     parts = _stages(found, "features")
     report = "within_ply"
-    best = max(parts, key=lambda stage: parts[stage]["audit"]["sound"][report]["interior"]["mean"])
+    best = max(parts, key=lambda stage: parts[stage]["audit"]["sound"][report]["chosen"])
     maps = [
         parts[best]["audit"]["sound"][report]["tiles"],
         found["rivals"]["nearest corner taken"]["sound"][report]["tiles"],
@@ -151,7 +151,7 @@ def interior(results: dict) -> Figure:
 
 
 def sparse_probes(results: dict) -> Figure | None:
-    """How well 1, 4 and 16 features read discs, for each kind of feature, beside the linear probe."""
+    """How well 1, 4 and 16 features read tiles, for each kind of feature, beside the linear probe."""
     parts = _stages(results["results"], "sparse_probes")
     if not parts:
         return None
@@ -159,14 +159,14 @@ def sparse_probes(results: dict) -> Figure | None:
     for ax, (stage, part) in zip(axes[0], parts.items(), strict=True):
         for at, (name, by_k) in enumerate(part.items()):
             if name == "linear probe":
-                ax.axhline(by_k["all"]["discs"], color=plots.GREY, linestyle="--", label=name)
+                ax.axhline(by_k["all"]["balanced"], color=plots.GREY, linestyle="--", label=name)
                 continue
             k = [int(key) for key in by_k]
             style = dict(marker="os^Dv"[at % 5], color=plots.PALETTE[at % len(plots.PALETTE)])
-            ax.plot(k, [entry["discs"] for entry in by_k.values()], label=name, **style)
+            ax.plot(k, [entry["balanced"] for entry in by_k.values()], label=name, **style)
         ax.set(xscale="log", xticks=k, xticklabels=k, title=f"stage {stage}", xlabel="features a tile")
         ax.minorticks_off()
-    axes[0, 0].set_ylabel("share of discs read correctly")
+    axes[0, 0].set_ylabel("balanced accuracy")
     handles, names = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=3, fontsize=9)
     return fig

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from ..probes import LinearProbe, MajorityBaseline, MLPProbe, accuracy, shuffled
 from ..sae import JumpReLU, SparseAutoencoder, TopK, fit, linear_fall
 from ..scoring import bootstrap_interval
 from ..training import evaluate
-from .data import PLIES, Sample, first_blocks, sample, streams
+from .data import PLIES, Sample, first_blocks, sample, streams, until_first_pass
 from .features import (
     CLASSES,
     CLOCK_TILES,
@@ -43,11 +43,9 @@ from .features import (
     rounded,
     score_features,
 )
-from .protocol import COSINE_THRESHOLD, Protocol, Sizes
+from .protocol import CORRECTED, COSINE_THRESHOLD, SAE_QUIRKS, Protocol, Sizes
 from .published import (
     BATCH_GAMES,
-    RATE,
-    WEIGHT_DECAY,
     PublishedProbe,
     PublishedSAE,
     batches_of_streams,
@@ -55,9 +53,13 @@ from .published import (
 )
 
 SEED = 41  # of the games of a run
+RANDOM_SEED = 10**6  # of the random weights: not that of any network's own beginning
 L1 = 0.077  # the paper's price
-PRICES = (0.077, 0.12, 0.2, 0.3, 0.45, 0.7, 1.0)  # tried for an SAE of the paper's kind that is sparse
+# Tried for SAEs of the paper's kind that are sparse; a squared error weighs more, and so must the price.
+PRICES = tuple(0.05 * 10 ** (k / 5) for k in range(10))
+PRICES_SQUARED = tuple(0.05 * 10 ** (k / 3) for k in range(10))
 SPARSE_K = (1, 4, 16)
+TABLES = "tables"
 
 
 @dataclass(eq=False)
@@ -73,14 +75,19 @@ class Run:
     def random_model(self) -> GPT:
         """The control: the same shape with random weights."""
         with torch.random.fork_rng([]):
-            torch.manual_seed(0)
+            torch.manual_seed(RANDOM_SEED)
             return GPT(self.model.config).to(next(self.model.parameters()).device).eval()
 
     @cached_property
     def split(self) -> tuple[Games, Games, Games]:
         """Games to fit on, to score and choose on, and new ones to report on; no game is in two."""
+        return self.games_for(self.protocol)
+
+    def games_for(self, protocol: Protocol) -> tuple[Games, Games, Games]:
+        """`split`, as another protocol would cut the games."""
         sizes = self.sizes
-        return split_games(sizes.train_games, sizes.score_games, sizes.new_games, seed=SEED)
+        games = split_games(sizes.train_games, sizes.score_games, sizes.new_games, seed=SEED)
+        return tuple(map(until_first_pass, games)) if protocol.cut_at_pass else games
 
     @cached_property
     def score(self) -> Sample:
@@ -95,6 +102,15 @@ class Run:
     def streams(self, games: Games, stage: int, model: GPT | None = None, seed: int = 0) -> torch.Tensor:
         """Streams of one stage as the protocol sees them, [n_games, 52, d_model]."""
         return streams(model or self.model, games, [stage], self.protocol.dropout, seed)[0]
+
+    def control_scale(self, stage: int) -> float:
+        """What makes the random network's streams of a stage as large as the trained one's.
+
+        The paper's price of activity and its first biases are meant for streams of a certain size.
+        """
+        games = self.split[1][:50]
+        sizes = [self.streams(games, stage, model).square().mean() for model in (None, self.random_model)]
+        return float((sizes[0] / sizes[1]).sqrt())
 
     def fit(self, sae, x, *arguments, **settings):
         """`sae.fit` on the network's device; the SAE comes back to the processor."""
@@ -111,6 +127,13 @@ class Run:
         self.work.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.work / f"{name}.safetensors") as file:
             file.write(safetensors.torch.save({key: value.contiguous() for key, value in tensors.items()}))
+
+    def save_tables(self, name: str, tables: dict[str, np.ndarray]) -> None:
+        """Keep AUROC tables beside the results, as float16: four digits are more than they are worth."""
+        folder = self.work.parent / TABLES
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / f"{name}.npz") as file:
+            np.savez_compressed(file, **{key: table.astype(np.float16) for key, table in tables.items()})
 
     def load(self, name: str) -> dict[str, torch.Tensor]:
         """Tensors of an earlier part."""
@@ -145,13 +168,18 @@ def _of_games(shares: np.ndarray) -> dict:
 
 def _read(predicted: np.ndarray, labels: np.ndarray) -> dict:
     """What is reported of a reading int8 [n_games, 52, 64]."""
-    on_discs = np.where(labels > 0, labels, -1)
     return {
         **_of_games(accuracy(predicted, labels, by="game")),
-        "discs": rounded(accuracy(predicted, on_discs)),
+        "balanced": rounded(balanced(predicted, labels)),
         "by_ply": round_all(accuracy(predicted, labels, by="ply")),
         "by_square": round_all(accuracy(predicted, labels, by="square")),
     }
+
+
+def balanced(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Balanced accuracy: the mean over classes of the share of its squares that are read as it."""
+    right = predicted == labels
+    return float(np.mean([right[labels == kind].mean() for kind in np.unique(labels[labels >= 0])]))
 
 
 def _window(labels: np.ndarray) -> np.ndarray:
@@ -183,21 +211,26 @@ def probes_part(run: Run, stage: int) -> dict:
     x, new_x = (run.streams(part.games, stage)[None] for part in (given, run.new))
     asked, answers = _questions(given), _questions(run.new)
 
-    def read(probe, labels, kind="mine/theirs", x=x, new_x=new_x):
-        return _read(probe.fit(x, labels).predict(new_x)[0], answers[kind])
+    def read(probe, labels, kind="mine/theirs", fit_x=x, new_x=new_x):
+        return _read(probe.fit(fit_x, labels).predict(new_x)[0], answers[kind])
 
     main = LinearProbe(epochs=4)
+    # Of stability, "balanced" is what to read: most tiles are not stable.
     result = {"mine/theirs": read(main, asked["mine/theirs"])}
     for kind in ("black/white", "previous board", "stable_paper", "stable_sound"):
         result[kind] = read(LinearProbe(epochs=4), asked[kind], kind)
     result["no bias"] = read(LinearProbe(epochs=4, with_bias=False), asked["mine/theirs"])
     result["hidden layer"] = read(MLPProbe(epochs=4), asked["mine/theirs"])
     result["shuffled labels"] = read(LinearProbe(epochs=4), shuffled(asked["mine/theirs"], seed=0))
-    random = (run.streams(part.games, stage, run.random_model)[None] for part in (given, run.new))
+    random = [run.streams(part.games, stage, run.random_model)[None] for part in (given, run.new)]
     result["random weights"] = read(LinearProbe(epochs=4), asked["mine/theirs"], "mine/theirs", *random)
-    halves = []
-    for half in (slice(0, None, 2), slice(1, None, 2)):
-        halves.append(LinearProbe(epochs=4).fit(x[:, half], asked["mine/theirs"][half]).weight[0])
+    for kind in ("stable_paper", "stable_sound"):
+        result[f"{kind}, random weights"] = read(LinearProbe(epochs=4), asked[kind], kind, *random)
+    del x, random
+    halves = [
+        LinearProbe(epochs=2).fit(run.streams(half, stage)[None], sample(half, run.protocol).labels).weight[0]
+        for half in (run.split[0][::2], run.split[0][1::2])
+    ]
     result["agreement of halves"] = _same_directions(*halves)
     run.save(f"probe_{stage}", {"weight": main.weight[0], "bias": main.bias[0]})
     return result
@@ -250,7 +283,7 @@ QUIRKS = {
 def published_probes_part(run: Run) -> dict:
     """Fig. 2 as published, and which of its quirks matter: {quirk: accuracy of each stage}."""
     stages = run.protocol.stages(run.model.config.n_layer)
-    games = random_games(run.sizes.probe_games, SEED + 1)
+    games = until_first_pass(random_games(run.sizes.probe_games, SEED + 1))
     n_steps = -(-len(games) // BATCH_GAMES)
     results = {}
     # Probes that see the same streams take turns on each batch.
@@ -282,28 +315,46 @@ def neurons_part(run: Run) -> dict:
     """How many neurons of each block read along the probe's direction of each tile.
 
     Block b (counted from 1) is paired with the probe of stage b − 1, the stream that the block reads. As
-    corrected, a neuron's direction includes the gain of the LayerNorm before it. `threshold` scales the
-    paper's 0.2, for 512 dimensions, to this width: the cosine that is as rare between random directions.
+    corrected, a neuron's direction includes the gain of the LayerNorm before it. threshold_scaled is the
+    paper's 0.2, for 512 dimensions, at this width: the cosine that is as rare between random directions.
+    `shuffled`: the same with the dimensions of every neuron in another order, the mean of ten. `variants`:
+    the protocol with the other probe, or normalised along the other axis: neurons counted in each block at
+    the scaled threshold.
     """
+    protocol = run.protocol
+    result = _neurons(run, protocol)
+    result["variants"] = {}
+    for empty in (False, True):
+        for by_dimension in (False, True):
+            other = replace(protocol, probe_of_empty=empty, neurons_by_dimension=by_dimension)
+            name = f"{'empty' if empty else 'mine'}, {'by dimension' if by_dimension else 'by neuron'}"
+            result["variants"][name] = [sum(tiles) for tiles in _neurons(run, other)["per_tile_scaled"]]
+    return result
+
+
+def _neurons(run: Run, protocol: Protocol) -> dict:
     d_model = run.model.config.d_model
     scaled = COSINE_THRESHOLD * (512 / d_model) ** 0.5
-    kind = CLASSES["empty" if run.protocol.probe_of_empty else "mine"]
+    kind = CLASSES["empty" if protocol.probe_of_empty else "mine"]
     counts, at_scaled, chance, chance_scaled = [], [], [], []
+    random = torch.Generator().manual_seed(0)
     for index, block in enumerate(run.model.blocks):
         probe = run.load(f"probe_{index}")["weight"]
         reads = block.mlp.up.weight.detach().cpu()
-        if run.protocol.neurons_by_dimension:
+        if protocol.neurons_by_dimension:
             reads = reads / reads.norm(dim=0, keepdim=True)
             directions = probe[:, kind]
         else:
             reads = torch.nn.functional.normalize(reads * block.ln_2.weight.detach().cpu(), dim=1)
             directions = _centred(probe)[:, kind]
         directions = torch.nn.functional.normalize(directions, dim=1)
-        shuffled_reads = reads[:, torch.randperm(d_model, generator=torch.Generator().manual_seed(0))]
-        for neurons, of, of_scaled in ((reads, counts, at_scaled), (shuffled_reads, chance, chance_scaled)):
-            cosines = (neurons @ directions.T).abs()
-            of.append((cosines > COSINE_THRESHOLD).sum(0).tolist())
-            of_scaled.append((cosines > scaled).sum(0).tolist())
+        cosines = (reads @ directions.T).abs()
+        counts.append((cosines > COSINE_THRESHOLD).sum(0).tolist())
+        at_scaled.append((cosines > scaled).sum(0).tolist())
+        orders = [torch.randperm(d_model, generator=random) for _ in range(10)]
+        mixed = torch.stack([(reads[:, order] @ directions.T).abs() for order in orders])
+        chance.append(round_all((mixed > COSINE_THRESHOLD).sum(1).double().mean(0)))
+        chance_scaled.append(round_all((mixed > scaled).sum(1).double().mean(0)))
     return {
         "threshold": COSINE_THRESHOLD,
         "threshold_scaled": rounded(scaled),
@@ -317,42 +368,74 @@ def neurons_part(run: Run) -> dict:
 # Figs. 3 and 5: SAEs ---------------------------------------------------------------------------------
 
 
-def _train_saes(run: Run, stage: int, n: int, model: GPT | None = None) -> list:
-    """The SAEs of one stage, a seed each, trained together."""
-    sizes, protocol = run.sizes, run.protocol
-    d_model, games = run.model.config.d_model, run.split[0]
-    if protocol.wrong_axis:
-        stack = PublishedSAE(d_model, 2 * d_model, range(n), L1)
-        rows = len(PLIES) * BATCH_GAMES
+def _train_saes(
+    run: Run,
+    stage: int,
+    seeds,
+    model: GPT | None = None,
+    protocol: Protocol | None = None,
+    games=None,
+    scale=1.0,
+) -> list:
+    """The SAEs of one stage, a seed each, trained together. scale: of the streams."""
+    protocol = protocol or run.protocol
+    games = run.games_for(protocol)[0] if games is None else games
+    d_model = run.model.config.d_model
+    seeds = list(seeds) if protocol.same_start else [1000 * (stage + 1) + seed for seed in seeds]
+    kind = PublishedSAE if protocol.wrong_axis else SparseAutoencoder
+    stack = kind(d_model, 2 * d_model, seeds, L1)
+    known = None if protocol.ended_rows else sample(games, protocol)
 
-        def anew(epoch):
-            return run.streams(games, stage, model, seed=1000 + epoch)
+    def rows(epoch):
+        x = streams(model or run.model, games, [stage], protocol.dropout, 1000 + epoch)[0]
+        return scale * (x.flatten(0, 1) if known is None else known.rows(x))
 
-        run.fit(stack, anew, sizes.sae_epochs, rows, RATE, 1337, cycled_rate, WEIGHT_DECAY)
-    else:
-        stack = SparseAutoencoder(d_model, 2 * d_model, [100 * stage + seed for seed in range(n)], L1)
-        known = sample(games, protocol)
-        run.fit(stack, run.rows(known, stage, model), sizes.sae_epochs, schedule=linear_fall)
+    schedule = cycled_rate if protocol.cycled_rate else linear_fall
+    x = rows if protocol.dropout else rows(0)  # noise is drawn anew in each epoch
+    run.fit(stack, x, run.sizes.sae_epochs, schedule=schedule, weight_decay=protocol.weight_decay)
     return stack.unstack()
+
+
+def _moved(saes: list, protocol: Protocol, stage: int) -> float:
+    """Mean |cosine| of each feature with its own beginning: 1 where training has done nothing."""
+    cosines = []
+    for seed, sae in enumerate(saes):
+        seed = seed if protocol.same_start else 1000 * (stage + 1) + seed
+        kind = PublishedSAE if protocol.wrong_axis else SparseAutoencoder
+        start = kind(*sae.directions.shape, seed).directions.detach()
+        cosines.append(torch.cosine_similarity(start, sae.directions, dim=0).abs().mean())
+    return rounded(torch.stack(cosines).mean())
 
 
 def features_part(run: Run, stage: int) -> dict:
     """SAEs of one stage: trained, scored for colour and stability, audited, compared with each other."""
-    saes = _train_saes(run, stage, run.sizes.sae_seeds)
+    sizes = run.sizes
+    saes = _train_saes(run, stage, range(sizes.sae_seeds))
     run.save(f"saes_{stage}", {f"{at}.{key}": t for at, sae in enumerate(saes) for key, t in _state(sae)})
-    x, new_x = run.rows(run.score, stage), run.rows(run.new, stage)
+    every = run.streams(run.score.games, stage, seed=len(run.score.games))
+    x, new_x = run.score.rows(every), run.rows(run.new, stage)
+    all_rows = every.flatten(0, 1) if run.protocol.ended_rows else None
     quality = [_quality(sae, new_x) for sae in saes]
-    result = {"quality": quality, **score_features(saes, x, run.score)}
-    few = run.score.game < run.sizes.sparse_games
-    result["agreement"] = agreement(saes, x[few])
-    result["audit"] = audit_features(
-        saes[0].encode(x), run.score, saes[0].encode(new_x), run.new, run.sizes.n_resamples
-    )
+    found, tables = score_features(saes, x, run.score, all_rows=all_rows)
+    run.save_tables(f"features_{stage}", tables)
+    result = {"quality": quality, "cosine_with_start": _moved(saes, run.protocol, stage), **found}
+    few = x[torch.from_numpy(run.score.game < sizes.sparse_games)]
+    result["agreement"] = agreement(saes, few)
+    halves = [_train_saes(run, stage, [50 + at], games=run.split[0][at::2])[0] for at in range(2)]
+    result["agreement of halves"] = agreement(halves, few)
+    result["audit"] = _audit(run, saes[0], x, new_x)
     result["clocks"] = [
-        [entry for entry in found if entry["edge_tiles"] >= CLOCK_TILES]
-        for found in result["stability"]["features"]
+        [entry for entry in of_seed if entry["edge_tiles"] >= CLOCK_TILES]
+        for of_seed in result["stability"]["features"]
     ]
     return result
+
+
+def _audit(run: Run, sae, x, new_x) -> dict:
+    codes = sae.encode(x), sae.encode(new_x)
+    return audit_features(
+        codes[0], run.score, codes[1], run.new, run.sizes.n_resamples, run.sizes.sparse_games
+    )
 
 
 def _state(sae):
@@ -373,13 +456,37 @@ def _quality(sae, x: torch.Tensor) -> dict:
 
 
 def control_features_part(run: Run, stage: int) -> dict:
-    """The same SAEs and scores on the network with random weights."""
-    saes = _train_saes(run, stage, run.sizes.control_seeds, run.random_model)
-    x, new_x = (run.rows(part, stage, run.random_model) for part in (run.score, run.new))
-    result = {"quality": [_quality(sae, new_x) for sae in saes], **score_features(saes, x, run.score)}
-    result["audit"] = audit_features(
-        saes[0].encode(x), run.score, saes[0].encode(new_x), run.new, run.sizes.n_resamples
-    )
+    """The same on the network with random weights, its streams made as large as the trained ones."""
+    model, scale = run.random_model, run.control_scale(stage)
+    saes = _train_saes(run, stage, range(run.sizes.control_seeds), model, scale=scale)
+    every = scale * run.streams(run.score.games, stage, model, seed=len(run.score.games))
+    x, new_x = run.score.rows(every), scale * run.rows(run.new, stage, model)
+    all_rows = every.flatten(0, 1) if run.protocol.ended_rows else None
+    found, _ = score_features(saes, x, run.score, all_rows=all_rows)
+    result = {"quality": [_quality(sae, new_x) for sae in saes], **found}
+    result["audit"] = _audit(run, saes[0], x, new_x)
+    return result
+
+
+def sae_quirks_part(run: Run, stage: int) -> dict:
+    """What each quirk does to Figs. 3 and 5: SAEs of one stage by the corrected protocol with it alone."""
+    result = {}
+    for name, quirk in SAE_QUIRKS.items():
+        protocol = replace(CORRECTED, **quirk)
+        saes = _train_saes(run, stage, range(run.sizes.control_seeds), protocol=protocol)
+        scored = sample(run.games_for(protocol)[1], protocol)
+        every = streams(run.model, scored.games, [stage], protocol.dropout, 1)[0]
+        all_rows = every.flatten(0, 1) if protocol.ended_rows else None
+        found, _ = score_features(saes, scored.rows(every), scored, within=False, all_rows=all_rows)
+        result[name] = {
+            "colour_above": found["colour"]["n_above"],
+            "colour_top": found["colour"]["top"],
+            "stability_above": found["stability"]["n_above"],
+            "stability_best": found["stability"]["best"],
+            "most_tiles": [of[0]["tiles"] if of else 0 for of in found["stability"]["features"]],
+            "quality": [_quality(sae, scored.rows(every)) for sae in saes],
+            "cosine_with_start": _moved(saes, protocol, stage),
+        }
     return result
 
 
@@ -392,39 +499,49 @@ def rivals_part(run: Run) -> dict:
 
 
 def dictionaries_part(run: Run, stage: int) -> dict:
-    """SAEs of every kind, their rivals at the same L0, and the yardstick: panel and board metrics."""
+    """SAEs of every kind, their rivals at the same L0, and the yardstick: panel and board metrics.
+
+    All SAEs are trained on the same games, and all rivals' decoders fitted on the same rows.
+    """
     d_model, sizes = run.model.config.d_model, run.sizes
     k, n_features = d_model // 4, 2 * d_model
     train = sample(run.split[0][: sizes.dictionary_games], run.protocol)
-    few = sample(run.split[1][: sizes.new_games], run.protocol)  # to learn which features speak for what
+    few = sample(run.split[1][: sizes.new_games], run.protocol)  # to choose features, to fit decoders
     new, judged = run.new, run.split[2][: sizes.panel_games]
     x, few_x, new_x = (run.rows(part, stage) for part in (train, few, new))
-    settings = dict(epochs=sizes.sae_epochs, schedule=linear_fall)
+    settings = dict(epochs=2 * sizes.sae_epochs, schedule=linear_fall)
 
-    def sparse_relu(squared):
-        stack = SparseAutoencoder(d_model, n_features, range(len(PRICES)), PRICES, squared)
+    def sparse_relu(prices, squared):
+        stack = SparseAutoencoder(d_model, n_features, range(len(prices)), prices, squared)
         saes = run.fit(stack, x, **settings).unstack()
         return min(saes, key=lambda sae: abs(_quality(sae, few_x)["l0"] - k))
 
-    told = torch.from_numpy(train.rows(train.labels)).long()
-    means, exact = MeanDictionary().fit(x, told), MeanDictionary(least_squares=True).fit(x, told)
+    def train_on_x(sae):
+        return run.fit(sae, x, **settings)
+
+    told, few_told = (torch.from_numpy(part.rows(part.labels)) for part in (train, few))
+    means = MeanDictionary().fit(x, told)
+    exact = MeanDictionary(least_squares=True).fit(few_x, few_told)
+    rivals = {
+        "PCA": principal_directions(x),
+        "residual dimensions": both_signs(torch.eye(d_model)),
+        "random directions": random_directions(d_model, n_features, 0),
+        "supervised directions": means.atoms,
+    }
     dictionaries = {
-        "paper's SAE": _load_saes(run, stage)[0],
-        "ReLU, sparser": sparse_relu(False),
-        "ReLU, squared error": sparse_relu(True),
-        "TopK": run.fit(TopK(d_model, n_features, k), x, **settings),
-        "TopK, 4 times as many": run.fit(TopK(d_model, 4 * n_features, k), x, **settings),
-        "JumpReLU": run.fit(JumpReLU(d_model, n_features, k), x, **settings),
-        "PCA": Directions(principal_directions(x), k).fit(x),
-        "residual dimensions": Directions(both_signs(torch.eye(d_model)), k).fit(x),
-        "random directions": Directions(random_directions(d_model, n_features, 0), k).fit(x),
-        "supervised directions": Directions(means.atoms, k).fit(x),
-    }
-    result = {
-        name: _board_metrics(one.encode(few_x), few, one.encode(new_x), new)
-        | _panel(run.model, one, stage, judged)
-        for name, one in dictionaries.items()
-    }
+        "ReLU, the paper's price": train_on_x(SparseAutoencoder(d_model, n_features, 0, L1)),
+        "ReLU, sparser": sparse_relu(PRICES, False),
+        "ReLU, squared error, sparser": sparse_relu(PRICES_SQUARED, True),
+        "TopK": train_on_x(TopK(d_model, n_features, k)),
+        "TopK, 4 times as many": train_on_x(TopK(d_model, 4 * n_features, k)),
+        "JumpReLU": train_on_x(JumpReLU(d_model, n_features, k)),
+    } | {name: Directions(directions, k).fit(few_x) for name, directions in rivals.items()}
+    result = {}
+    for name, one in dictionaries.items():
+        result[name] = _board_metrics(_encode(one, few_x), few, _encode(one, new_x), new)
+        result[name] |= _panel(run.model, one, stage, judged)
+        if isinstance(one, SparseAutoencoder) and hasattr(one, "l1"):
+            result[name]["price"] = rounded(one.l1) if name.startswith("ReLU") else None
 
     cut = first_blocks(run.model, stage)
 
@@ -432,27 +549,30 @@ def dictionaries_part(run: Run, stage: int) -> dict:
         return mlp_activations(cut, games, [stage - 1], PLIES)[0]
 
     of_neurons = Directions(torch.eye(4 * d_model), k).fit(few_x, few.rows(neurons(few.games)))
-    codes = (of_neurons.encode(part.rows(neurons(part.games))) for part in (few, new))
-    result["MLP neurons"] = _board_metrics(next(codes), few, next(codes), new) | _panel(
-        run.model, of_neurons, stage, judged, neurons(judged)
-    )
-    labels = torch.from_numpy(sample(judged, run.protocol).labels).long()
+    codes = [of_neurons.encode(part.rows(neurons(part.games))) for part in (few, new)]
+    result["MLP neurons"] = _board_metrics(codes[0], few, codes[1], new)
+    result["MLP neurons"] |= _panel(run.model, of_neurons, stage, judged, neurons(judged))
+    labels = torch.from_numpy(sample(judged, run.protocol).labels)
     for name, one in (("true attributes, means", means), ("true attributes, least squares", exact)):
         result[name] = _panel(run.model, one, stage, judged, labels)
     control = run.fit(TopK(d_model, n_features, k), run.rows(train, stage, run.random_model), **settings)
-    codes = (control.encode(run.rows(part, stage, run.random_model)) for part in (few, new))
-    result["TopK, random weights"] = _board_metrics(next(codes), few, next(codes), new) | _panel(
-        run.random_model, control, stage, judged
-    )
+    codes = [_encode(control, run.rows(part, stage, run.random_model)) for part in (few, new)]
+    result["TopK, random weights"] = _board_metrics(codes[0], few, codes[1], new)
+    result["TopK, random weights"] |= _panel(run.random_model, control, stage, judged)
     return {"k": k, "dictionaries": result}
 
 
+def _encode(dictionary, x: torch.Tensor) -> torch.Tensor:
+    """The code of rows, in parts, so that no more than the code itself lies in memory."""
+    return torch.cat([dictionary.encode(part) for part in x.split(8192)])
+
+
 def _board_metrics(code, sample: Sample, new_code, new: Sample) -> dict:
-    """Coverage and board reconstruction on new games; the reader is made on the others."""
-    new_labels = new.rows(new.labels)
+    """Coverage and board reconstruction on new games; features are chosen on the others."""
+    labels, new_labels = sample.rows(sample.labels), new.rows(new.labels)
     return {
-        "coverage": rounded(coverage(new_code, new_labels)),
-        "board_f1": rounded(board_reader(code, sample.rows(sample.labels)).score(new_code, new_labels)),
+        "coverage": rounded(coverage(code, labels, new_code, new_labels)),
+        "board_f1": rounded(board_reader(code, labels).score(new_code, new_labels)),
     }
 
 
@@ -462,22 +582,11 @@ def _panel(model, dictionary, stage, games, source=None) -> dict:
     return {
         "l0": rounded(found.l0),
         "explained_variance": rounded(found.explained_variance),
-        "loss_recovered": rounded(found.loss_recovered),
+        # Of next to nothing, no share: random weights lose little where a stage is replaced by its mean.
+        "loss_recovered": rounded(found.loss_recovered if found.loss_ablated - found.loss > 0.01 else np.nan),
         "dead_fraction": rounded(found.dead_fraction),
         "density_quartiles": round_all(density),
     }
-
-
-def _load_saes(run: Run, stage: int) -> list[SparseAutoencoder]:
-    tensors = run.load(f"saes_{stage}")
-    saes = []
-    for at in range(run.sizes.sae_seeds):
-        weight, bias = tensors[f"{at}.weight"], tensors[f"{at}.bias"]
-        sae = SparseAutoencoder(*weight.shape).requires_grad_(False)
-        sae.weight.copy_(weight)
-        sae.bias.copy_(bias)
-        saes.append(sae.eval())
-    return saes
 
 
 # SAE against probe, on equal terms -------------------------------------------------------------------
@@ -489,9 +598,11 @@ def sparse_probes_part(run: Run, stage: int) -> dict:
     train = sample(run.split[0][: run.sizes.dictionary_games], run.protocol)
     given = sample(run.split[0][: run.sizes.sparse_games], run.protocol)
     x, new_x = run.rows(given, stage), run.rows(run.new, stage)
-    topk = TopK(d_model, 2 * d_model, d_model // 4)
-    run.fit(topk, run.rows(train, stage), epochs=run.sizes.sae_epochs, schedule=linear_fall)
-    of_paper, cut = _load_saes(run, stage)[0], first_blocks(run.model, stage)
+    train_x = run.rows(train, stage)
+    settings = dict(epochs=2 * run.sizes.sae_epochs, schedule=linear_fall)
+    topk = run.fit(TopK(d_model, 2 * d_model, d_model // 4), train_x, **settings)
+    of_paper = run.fit(SparseAutoencoder(d_model, 2 * d_model, 0, L1), train_x, **settings)
+    cut = first_blocks(run.model, stage)
     sources = {
         "paper's SAE": (of_paper.encode(x), of_paper.encode(new_x)),
         "TopK SAE": (topk.encode(x), topk.encode(new_x)),
@@ -505,7 +616,7 @@ def sparse_probes_part(run: Run, stage: int) -> dict:
 
     def shares(read):
         right = read == answers
-        return {"accuracy": rounded(right.mean()), "discs": rounded(right[answers > 0].mean())}
+        return {"accuracy": rounded(right.mean()), "balanced": rounded(balanced(read, answers))}
 
     result = {
         name: {str(k): shares(SparseProbe(k).fit(code, labels).predict(new_code)) for k in SPARSE_K}
@@ -536,7 +647,10 @@ def parts(protocol: Protocol, n_layer: int) -> dict[str, tuple[Callable[[Run], d
     for stage in stages:
         add("features", features_part, stage, 4.0)
         add("control_features", control_features_part, stage, 1.5)
-    if not protocol.wrong_axis:
+    if protocol.wrong_axis:
+        for stage in (1, n_layer // 2):
+            add("sae_quirks", sae_quirks_part, stage, 4.0)
+    else:
         for stage in sorted({1, n_layer // 2 + 1, n_layer}):
             add("dictionaries", dictionaries_part, stage, 5.0)
             add("sparse_probes", sparse_probes_part, stage, 2.0)

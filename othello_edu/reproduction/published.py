@@ -1,7 +1,4 @@
-"""The quirks of the paper's public code, as far as they need code of their own.
-
-Sizes differ from the paper's, which does not say how many games its probes and SAEs read.
-"""
+"""The quirks of the paper's public code, as far as they need code of their own."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +11,7 @@ from ..model import GPT
 from ..probes import N_CLASSES
 from ..sae import SparseAutoencoder, random_matrix
 from .data import PLIES, sample, streams
-from .protocol import PROTOCOLS
+from .protocol import Protocol
 
 BATCH_GAMES = 64
 RATE, LOWEST_RATE, HALF_CYCLE = 1e-3, 1e-6, 10
@@ -32,45 +29,56 @@ def cycled_rate(step: int, n_steps: int = 0) -> float:
 class PublishedProbe:
     """The paper's linear probe: no bias, and a LayerNorm over time and dimensions before it, if asked for.
 
-    One probe for each of `n_stages`, fitted together. After `fit`: weight [n_stages, 64, 3, d_model].
+    One probe for each of `n_stages`, fitted together. weight [n_stages, 64, 3, d_model].
     """
 
     def __init__(self, n_stages: int, d_model: int, norm_over_time: bool, cycled: bool):
         self.norm_over_time, self.cycled = norm_over_time, cycled
-        self.matrix = torch.zeros(n_stages, d_model, N_CLASSES * 64)
         # torch's Linear draws from ± 1 / sqrt(inputs).
         random = torch.Generator().manual_seed(0)
-        self.matrix.uniform_(-(d_model**-0.5), d_model**-0.5, generator=random)
+        matrix = torch.empty(n_stages, d_model, N_CLASSES * 64)
+        self.matrix = matrix.uniform_(-(d_model**-0.5), d_model**-0.5, generator=random)
         self.gain = torch.ones(n_stages, 1, len(PLIES), d_model)
         self.offset = torch.zeros(n_stages, 1, len(PLIES), d_model)
-        self.parameters = [self.matrix, self.gain, self.offset] if norm_over_time else [self.matrix]
-        for parameter in self.parameters:
-            parameter.requires_grad_()
-        self.adam = torch.optim.AdamW(self.parameters, lr=RATE, weight_decay=WEIGHT_DECAY, fused=True)
+        parameters = [self.matrix, self.gain, self.offset] if norm_over_time else [self.matrix]
+        self.adam = torch.optim.AdamW(parameters, lr=RATE, weight_decay=WEIGHT_DECAY, fused=True)
         self.n_steps = 0
 
     @property
     def weight(self) -> torch.Tensor:
         """[n_stages, 64, 3, d_model]."""
         n_stages, d_model, _ = self.matrix.shape
-        return self.matrix.detach().mT.reshape(n_stages, N_CLASSES, 64, d_model).transpose(1, 2)
+        return self.matrix.mT.reshape(n_stages, N_CLASSES, 64, d_model).transpose(1, 2)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """[n_stages, n_games, 52, d_model] -> [n_stages, n_games · 52, 3, 64]."""
-        if self.norm_over_time:
-            x = F.layer_norm(x, x.shape[-2:]) * self.gain + self.offset
-        n_stages, d_model = len(x), x.shape[-1]
-        return (x.reshape(n_stages, -1, d_model) @ self.matrix).view(n_stages, -1, N_CLASSES, 64)
+        """[n_stages, n_games, 52, d_model] -> [n_stages, n_games * 52, 3, 64]."""
+        return self._logits(self._normal(x) * self.gain + self.offset if self.norm_over_time else x)
 
+    def _normal(self, x):
+        return F.layer_norm(x, x.shape[-2:])
+
+    def _logits(self, read):
+        rows = read.reshape(len(read), -1, read.shape[-1])
+        return torch.bmm(rows, self.matrix).view(len(rows), -1, N_CLASSES, 64)
+
+    @torch.no_grad()
     def step(self, x: torch.Tensor, labels: torch.Tensor, fall: float = 1.0) -> None:
         """One step on streams x and labels int64 [n_games, 52, 64], -1 for masked."""
         factor = cycled_rate(self.n_steps) if self.cycled else fall
         self.adam.param_groups[0]["lr"] = RATE * factor
+        normal = self._normal(x) if self.norm_over_time else None
+        read = x if normal is None else normal * self.gain + self.offset
         labels = labels.reshape(-1, 1, 64)
-        right = labels == torch.arange(N_CLASSES)[:, None]
-        log_p = self.logits(x).log_softmax(-2)
-        self.adam.zero_grad()
-        (-(log_p * right).sum() / right.sum()).backward()
+        # The gradient of cross-entropy by hand, as in `LinearProbe`: probabilities minus the truth.
+        error = self._logits(read).softmax(-2)
+        error.sub_((labels == torch.arange(N_CLASSES)[:, None]).float())
+        error.mul_((labels >= 0) / (labels >= 0).sum())
+        error = error.view(len(x), -1, N_CLASSES * 64)
+        self.matrix.grad = read.reshape(len(x), -1, x.shape[-1]).mT @ error
+        if normal is not None:
+            back = (error @ self.matrix.mT).view_as(x)
+            self.gain.grad = (back * normal).sum(1, keepdim=True)
+            self.offset.grad = back.sum(1, keepdim=True)
         self.adam.step()
         self.n_steps += 1
 
@@ -92,8 +100,8 @@ def batches_of_streams(
         part = games[start : start + _CHUNK]
         x = streams(model, part, stages, dropout, seed + start)
         labels = {
-            protocol.labels_before: torch.from_numpy(sample(part, protocol).labels).long()
-            for protocol in PROTOCOLS.values()
+            before: torch.from_numpy(sample(part, Protocol("", labels_before=before)).labels).long()
+            for before in (False, True)
         }
         for first in range(0, len(part), BATCH_GAMES):
             batch = slice(first, first + BATCH_GAMES)
@@ -108,8 +116,8 @@ class PublishedSAE(SparseAutoencoder):
 
     def _start(self, d_model, n_features, seed):
         self.raw = nn.Parameter(random_matrix(d_model, n_features, seed))
-        # The seed of the matrix again would make the bias its first row.
-        shifted = [s + 2**32 for s in seed] if isinstance(seed, Sequence) else seed + 2**32
+        # The seed of the matrix again would make the bias its first row. (torch keeps 32 bits of a seed.)
+        shifted = [s + 2**31 for s in seed] if isinstance(seed, Sequence) else seed + 2**31
         self.bias = nn.Parameter(random_matrix(1, n_features, shifted)[..., 0, :])
 
     @property

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 
 import torch
 from tqdm import tqdm
@@ -14,7 +15,7 @@ from ..model import GPT
 from ..pretrained import load_model, model_folder
 from .claims import judge
 from .parts import SEED, Run, parts
-from .protocol import FULL, PROTOCOLS, Sizes
+from .protocol import FULL, MIN_BLOCKS, PROTOCOLS, Sizes
 
 SCHEMA = 1
 RESULTS = "results.json"
@@ -34,8 +35,8 @@ def reproduce(
     a folder; each finished part lies there at once, and the same call goes on after the last one. `out/work`
     holds trained probes and SAEs and may be deleted when all is done.
 
-    Raises OthelloEduError for an unknown protocol, a board that is not 8x8, or a folder that holds parts of
-    another run (another model, protocol or size).
+    Raises OthelloEduError for an unknown protocol, a board that is not 8x8, a network of fewer than seven
+    blocks, or a folder that holds parts of another run (another model, protocol, size, or other code).
     """
     if protocol not in PROTOCOLS:
         raise OthelloEduError(f"protocol is {protocol!r}; it must be one of {', '.join(PROTOCOLS)}")
@@ -45,6 +46,10 @@ def reproduce(
             f"{name} plays {model.config.board_size}x{model.config.board_size}; "
             "the paper's experiments are on 8x8"
         )
+    if model.config.n_layer < MIN_BLOCKS:
+        raise OthelloEduError(
+            f"{name} has {model.config.n_layer} blocks; the paper's claims are about layers 1 to {MIN_BLOCKS}"
+        )
     out, protocol = Path(out), PROTOCOLS[protocol]
     header = {
         "schema": SCHEMA,
@@ -53,6 +58,7 @@ def reproduce(
         "protocol": asdict(protocol),
         "sizes": asdict(sizes),
         "games_seed": SEED,
+        "code_sha256": code_fingerprint(),
     }
     run, found = Run(model.to(device), protocol, sizes, out / "work"), {}
     listed = parts(protocol, model.config.n_layer)
@@ -63,7 +69,8 @@ def reproduce(
             bar.set_description(part)
             found[part] = _done(out, part, header) or _do(out, part, header, function, run)
             bar.update(share)
-    results = header | {"results": found}
+    results = header | {"made": {part: kept["made"] for part, kept in found.items()}}
+    results["results"] = {part: kept["result"] for part, kept in found.items()}
     results["claims"] = judge(results)
     _write(out / RESULTS, results)
     return read_results(out)
@@ -78,6 +85,19 @@ def fingerprint(model: GPT) -> str:
     for name, value in model.state_dict().items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def code_fingerprint() -> str:
+    """SHA-256 of the code that results depend on: parts that other code made are not mixed in."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent.parent
+    used = ("board_metrics", "dictionaries", "labels", "probes", "sae", "scoring", "stability")
+    own = ("data", "features", "parts", "protocol", "published")
+    for path in [package / f"{name}.py" for name in used] + [
+        Path(__file__).parent / f"{name}.py" for name in own
+    ]:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -114,7 +134,7 @@ def _done(out: Path, part: str, header: dict):
         return None
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        found, result = kept["header"], kept["result"]
+        found, _, _ = kept["header"], kept["result"], kept["made"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OthelloEduError(f"{path} is damaged ({error}); delete it, and the part runs again") from error
     if found != header:
@@ -122,15 +142,23 @@ def _done(out: Path, part: str, header: dict):
         raise OthelloEduError(
             f"{out} holds parts of another run (its {', '.join(differs)} differ): choose another folder"
         )
-    return result
+    return kept
 
 
 def _do(out: Path, part: str, header: dict, function, run: Run):
     # Each part alone decides its randomness, so that it matters not which ran before it.
     torch.manual_seed(0)
+    start = perf_counter()
     result = function(run)
-    _write(_path(out, part), {"header": header, "result": result})
-    return result
+    made = {
+        "seconds": round(perf_counter() - start, 1),
+        "device": str(next(run.model.parameters()).device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    kept = {"header": header, "made": made, "result": result}
+    _write(_path(out, part), kept)
+    return kept
 
 
 def _write(path: Path, content: dict) -> None:
