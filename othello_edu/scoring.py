@@ -20,6 +20,7 @@ from .errors import OthelloEduError
 
 _BLOCK = 1 << 22  # scores ranked at a time: two float64 arrays of 32 MiB
 _ROWS = 1 << 13  # rows of labels turned into floats at a time
+_SMALL = 1 << 16  # scores that are not worth a second thread
 _PIECE = 16  # columns that a thread ranks at a time: short ones take less time than handing them over
 
 
@@ -105,7 +106,8 @@ def _wins(scores: np.ndarray, labels: np.ndarray, threads: ThreadPoolExecutor):
             )
         ranks = np.empty(columns.shape)
         pieces = [slice(first, first + _PIECE) for first in range(0, len(columns), _PIECE)]
-        list(threads.map(_rank_columns, (columns[p] for p in pieces), (ranks[p] for p in pieces)))
+        rank = threads.map if columns.size > _SMALL else map  # handing over takes longer than a small sort
+        list(rank(_rank_columns, (columns[p] for p in pieces), (ranks[p] for p in pieces)))
         for row in range(0, n, _ROWS):
             rows = slice(row, row + _ROWS)
             wins[start : start + size] += ranks[:, rows] @ labels[rows].astype(np.float64)
