@@ -88,6 +88,28 @@ class SparseAutoencoder(nn.Module):
         return error.mean(-1) / self.d_model + price * h.sum(-1).mean(-1) / self.n_features
 
     @torch.no_grad()
+    def set_gradients(self, x: torch.Tensor) -> None:
+        """Put the gradient of `loss`, summed over a stack, into the parameters' `grad`."""
+        self.weight.grad, self.bias.grad = self._gradients(x, self.weight)
+
+    def _gradients(self, x, weight):
+        """Of the weight and of the bias, by hand: fewer passes over the activations, which are many."""
+        stack = weight if weight.ndim == 3 else weight[None]
+        rows = x.expand(len(stack), *x.shape)
+        h = torch.baddbmm(self.bias.view(len(stack), 1, -1), rows, stack).relu_()
+        error = torch.baddbmm(rows, h, stack.mT, alpha=-1)
+        per_row = len(x) * self.d_model
+        if self.squared:
+            error *= 2 / per_row
+        else:  # the gradient of a length is a direction; where there is no error there is none
+            error /= torch.linalg.vector_norm(error, dim=-1, keepdim=True).clamp(min=1e-12) * per_row
+        price = torch.as_tensor(self.l1, dtype=h.dtype, device=h.device) / (len(x) * self.n_features)
+        of_h = torch.baddbmm(price.view(-1, 1, 1), error, stack, alpha=-1)
+        of_h *= h > 0
+        of_weight = torch.baddbmm(rows.mT @ of_h, error.mT, h, alpha=-1)
+        return of_weight.view_as(weight), of_h.sum(1).view_as(self.bias)
+
+    @torch.no_grad()
     def after_step(self) -> None:
         """Give the directions length 1 again, so that an activation is a length along its feature."""
         self.weight.copy_(F.normalize(self.weight, dim=-2))
@@ -136,6 +158,11 @@ class _Untied(SparseAutoencoder):
     def decode(self, h: torch.Tensor) -> torch.Tensor:
         """[..., n_features] -> [..., d_model]."""
         return h @ self.weight.mT + self._row(self.centre)
+
+    def set_gradients(self, x: torch.Tensor) -> None:
+        """Put the gradient of `loss`, summed over a stack, into the parameters' `grad`."""
+        self.zero_grad()
+        self.loss(x).sum().backward()
 
     def rescale(self, scale: float) -> None:
         """Turn an autoencoder of x / scale into the same one of x."""
@@ -317,8 +344,8 @@ def fit(
         for chosen in torch.randperm(len(rows), generator=random).split(batch_size):
             if schedule is not None:
                 adam.param_groups[0]["lr"] = learning_rate * schedule(step, n_steps)
-            adam.zero_grad()
-            sae.loss(rows[chosen.to(rows.device)] / scale).sum().backward()
+            batch = rows[chosen.to(rows.device)]
+            sae.set_gradients(batch / scale if sae.rescales else batch)
             adam.step()
             sae.after_step()
             step += 1

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from othello_edu import sae as sae_module
 from othello_edu.errors import OthelloEduError
+from othello_edu.reproduction.published import PublishedSAE
 from othello_edu.sae import JumpReLU, SparseAutoencoder, TopK, fit, linear_fall, train_sae
 
 
@@ -57,6 +58,29 @@ def test_the_same_seed_gives_the_same_autoencoder():
     assert not torch.equal(one.weight, other.weight)
     assert one.weight.shape == (24, 48), "twice as many features as dimensions, as in the paper"
     assert not one.weight.requires_grad and not one.training
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("seeds", [3, [3, 4]])
+@pytest.mark.parametrize("kind", [SparseAutoencoder, PublishedSAE])
+def test_the_gradient_by_hand_is_autograds(squared, seeds, kind):
+    x, _ = planted(200)
+    sae = kind(24, 48, seeds, 0.3 if seeds == 3 else (0.3, 0.1), squared)
+    with torch.no_grad():
+        sae.bias += 0.1 * torch.randn(sae.bias.shape, generator=torch.Generator().manual_seed(0))
+    sae.loss(x).sum().backward()
+    expected = {name: parameter.grad.clone() for name, parameter in sae.named_parameters()}
+    sae.set_gradients(x)
+    for name, parameter in sae.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-7)
+
+
+def test_a_row_without_error_has_no_gradient():
+    sae = SparseAutoencoder(2, 2, l1=0.0)
+    with torch.no_grad():
+        sae.weight.copy_(torch.eye(2))
+    sae.set_gradients(torch.tensor([[1.0, 2.0], [3.0, 1.0]]))
+    assert not sae.weight.grad.any() and not sae.bias.grad.any()
 
 
 def test_encoder_and_decoder_share_one_matrix():

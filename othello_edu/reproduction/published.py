@@ -125,5 +125,13 @@ class PublishedSAE(SparseAutoencoder):
         """[..., d_model, n_features], each row of length 1."""
         return F.normalize(self.raw, dim=-1)
 
+    @torch.no_grad()
+    def set_gradients(self, x: torch.Tensor) -> None:
+        """Put the gradient of `loss` into `grad`: of the weight, back through its normalisation."""
+        weight, length = self.weight, torch.linalg.vector_norm(self.raw, dim=-1, keepdim=True)
+        of_weight, self.bias.grad = self._gradients(x, weight)
+        along = (of_weight * weight).sum(-1, keepdim=True)
+        self.raw.grad = (of_weight - along * weight) / length
+
     def after_step(self) -> None:
         """The paper's code normalises in every forward pass instead."""
