@@ -20,7 +20,7 @@ from .games import encode_moves, move_squares
 from .labels import EMPTY, MINE, THEIRS
 from .model import GPT, GPTConfig
 from .probes import LinearProbe
-from .sae import SparseAutoencoder
+from .sae import JumpReLU, SparseAutoencoder, TopK
 
 State = Mapping[str, torch.Tensor]
 
@@ -303,38 +303,50 @@ def to_published_probe(probe: LinearProbe, stage: int) -> torch.Tensor:
 
 
 def write_saelens(sae: SparseAutoencoder, folder: str | Path, stage: int) -> None:
-    """Write an SAE of a stage as a folder that SAELens loads: its configuration and its weights."""
+    """Write an SAE of a stage, of any of this package's kinds, as a folder that SAELens loads.
+
+    Raises OthelloEduError for a stack: write its autoencoders one by one.
+    """
+    if sae.directions.ndim != 2:
+        raise OthelloEduError("this is a stack of autoencoders: write those of `unstack()` one by one")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    d_model, n_features = sae.weight.shape
-    weight = sae.weight.detach().cpu().float()
+    untied = isinstance(sae, TopK | JumpReLU)
     tensors = {
-        "W_enc": weight.contiguous(),
-        "W_dec": weight.T.contiguous(),
-        "b_enc": sae.bias.detach().cpu().float(),
-        "b_dec": torch.zeros(d_model),
+        "W_enc": sae.encoder if untied else sae.directions,
+        "W_dec": sae.directions.T,
+        "b_enc": sae.bias,
+        "b_dec": sae.centre if untied else torch.zeros(sae.d_model),
     }
+    special = {"architecture": "standard"}
+    if isinstance(sae, TopK):
+        special = {"architecture": "topk", "k": sae.k, "rescale_acts_by_decoder_norm": False}
+    elif isinstance(sae, JumpReLU):
+        special = {"architecture": "jumprelu"}
+        tensors["threshold"] = sae.log_threshold.exp()
     hook = f"blocks.{stage - 1}.hook_resid_post" if stage else "blocks.0.hook_resid_pre"
-    config = {
-        "architecture": "standard",
-        "d_in": d_model,
-        "d_sae": n_features,
+    config = special | {
+        "d_in": sae.d_model,
+        "d_sae": sae.n_features,
         "dtype": "float32",
         "device": "cpu",
-        "apply_b_dec_to_input": False,
+        "apply_b_dec_to_input": untied,
         "normalize_activations": "none",
         "reshape_activations": "none",
         "metadata": {"hook_name": hook},
     }
     with atomic_write(folder / SAE_FILE) as file:
-        file.write(safetensors.torch.save(tensors))
+        file.write(
+            safetensors.torch.save({k: v.detach().cpu().float().contiguous() for k, v in tensors.items()})
+        )
     with atomic_write(folder / SAE_CONFIG, "w") as file:
         json.dump(config, file, indent=1)
         file.write("\n")
 
 
 def read_saelens(folder: str | Path) -> SparseAutoencoder:
-    """An SAE from SAELens' folder, if it is one that this package has: standard, tied, no decoder bias.
+    """An SAE from SAELens' folder, if it is one that this package has: standard (tied, without a decoder
+    bias), TopK or JumpReLU, whose decoder biases are taken away from what they read.
 
     Raises CheckpointError, naming the file, for files that cannot be read and for any other kind of SAE.
     """
@@ -345,27 +357,55 @@ def read_saelens(folder: str | Path) -> SparseAutoencoder:
         normalised = config.get("normalize_activations", "none")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder / SAE_CONFIG} does not describe an SAE: {error}") from error
-    if kind != "standard" or normalised not in ("none", None):
+    untied = kind in ("topk", "jumprelu")
+    if kind not in ("standard", "topk", "jumprelu") or normalised not in ("none", None):
         raise CheckpointError(
             f"{folder / SAE_CONFIG} describes a {kind} SAE with activations normalised by {normalised!r}; "
-            "only standard ones without normalisation can be read"
+            "only standard, topk and jumprelu ones without normalisation can be read"
+        )
+    if untied and not config.get("apply_b_dec_to_input", True):
+        raise CheckpointError(
+            f"{folder / SAE_CONFIG}: its encoder does not take the decoder bias away; this package's does"
+        )
+    if config.get("rescale_acts_by_decoder_norm"):
+        raise CheckpointError(
+            f"{folder / SAE_CONFIG} ranks features by their decoder's length: "
+            "fold it in first (SAELens' fold_W_dec_norm)"
         )
     path = folder / SAE_FILE
     tensors = read_state(path)
-    if missing := sorted({"W_enc", "W_dec", "b_enc", "b_dec"} - set(tensors)):
+    needed = ["W_enc", "W_dec", "b_enc", "b_dec"] + ["threshold"] * (kind == "jumprelu")
+    if missing := sorted(set(needed) - set(tensors)):
         raise CheckpointError(f"{path} has no {missing[0]}")
-    encoder, decoder, bias = (tensors[name].float() for name in ("W_enc", "W_dec", "b_enc"))
-    if encoder.ndim != 2 or decoder.shape != encoder.T.shape or bias.shape != encoder.shape[1:]:
-        raise CheckpointError(
-            f"{path}: W_enc {list(encoder.shape)}, W_dec {list(decoder.shape)} and b_enc {list(bias.shape)} "
-            "do not fit together"
-        )
-    if not torch.equal(encoder, decoder.T) or tensors["b_dec"].any():
-        raise CheckpointError(
-            f"{path} has a decoder of its own; this package's SAE reads and writes by one matrix"
-        )
-    sae = SparseAutoencoder(*encoder.shape)
-    with torch.no_grad():
-        sae.weight.copy_(encoder)
-        sae.bias.copy_(bias)
+    encoder, decoder, bias, centre = (tensors[name].float() for name in needed[:4])
+    threshold = tensors["threshold"].float() if kind == "jumprelu" else bias
+    if (
+        encoder.ndim != 2
+        or decoder.shape != encoder.T.shape
+        or not bias.shape == threshold.shape == encoder.shape[1:]
+        or centre.shape != encoder.shape[:1]
+    ):
+        shapes = ", ".join(f"{name} {list(tensors[name].shape)}" for name in needed)
+        raise CheckpointError(f"{path}: {shapes} do not fit together")
+    if not untied:
+        if not torch.equal(encoder, decoder.T) or centre.any():
+            raise CheckpointError(
+                f"{path} has a decoder of its own; this package's standard SAE reads and writes by one matrix"
+            )
+        return _filled(SparseAutoencoder(*encoder.shape), weight=encoder, bias=bias)
+    state = {"encoder": encoder, "weight": decoder.T, "bias": bias, "centre": centre}
+    if kind == "jumprelu":
+        if not (threshold > 0).all():
+            raise CheckpointError(f"{path} has a threshold that is not above 0")
+        l0 = encoder.shape[1]  # what it was trained towards is not in the file, and no matter now
+        return _filled(JumpReLU(*encoder.shape, l0), **state, log_threshold=threshold.log())
+    try:
+        sae = TopK(*encoder.shape, config.get("k"))
+    except (OthelloEduError, TypeError) as error:
+        raise CheckpointError(f"{folder / SAE_CONFIG}: {error}") from error
+    return _filled(sae, **state)
+
+
+def _filled(sae, **state) -> SparseAutoencoder:
+    sae.load_state_dict(state)
     return sae.eval().requires_grad_(False)

@@ -27,7 +27,7 @@ from othello_edu.labels import EMPTY, MINE, THEIRS
 from othello_edu.model import GPT, GPTConfig
 from othello_edu.pretrained import load_pretrained
 from othello_edu.probes import LinearProbe
-from othello_edu.sae import SparseAutoencoder
+from othello_edu.sae import JumpReLU, SparseAutoencoder, TopK
 
 LAYOUTS = {
     "minGPT": (to_mingpt, lambda state: from_mingpt(state, n_head=4)),
@@ -334,6 +334,72 @@ def test_an_sae_comes_back_as_it_went(tmp_path):
     assert not again.weight.requires_grad
 
 
+def untied(kind, d_model=6, n_features=12):
+    """One of the kinds with an encoder of its own, every number of it drawn."""
+    sae = {"topk": TopK, "jumprelu": JumpReLU}[kind](d_model, n_features, 3, seed=1).requires_grad_(False)
+    random = torch.Generator().manual_seed(2)
+    for parameter in sae.parameters():
+        parameter += 0.3 * torch.randn(parameter.shape, generator=random)
+    return sae
+
+
+@pytest.mark.parametrize("kind", ["topk", "jumprelu"])
+def test_saes_with_an_encoder_of_their_own_come_back_as_they_went(kind, tmp_path):
+    sae = untied(kind)
+    write_saelens(sae, tmp_path, stage=3)
+    again = read_saelens(tmp_path)
+    assert type(again) is type(sae) and not again.weight.requires_grad
+    x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(again.encode(x), sae.encode(x))
+    torch.testing.assert_close(again(x), sae(x))
+    state = read_state(tmp_path / "sae_weights.safetensors")
+    before = (x - state["b_dec"]) @ state["W_enc"] + state["b_enc"]
+    if kind == "topk":
+        kept = before >= before.topk(3).values[:, -1:]
+    else:
+        kept = before > state["threshold"]
+    theirs = (before.relu() * kept) @ state["W_dec"] + state["b_dec"]
+    torch.testing.assert_close(theirs, sae(x))
+
+
+@pytest.mark.parametrize(
+    "kind, change, message",
+    [
+        ("topk", {"apply_b_dec_to_input": False}, "does not take the decoder bias away"),
+        ("topk", {"rescale_acts_by_decoder_norm": True}, "fold it in first"),
+        ("topk", {"k": 99}, "k is 99"),
+        ("topk", {"k": "many"}, "cfg.json"),
+        ("jumprelu", {"apply_b_dec_to_input": False}, "does not take the decoder bias away"),
+    ],
+)
+def test_settings_that_this_package_cannot_follow_are_refused(kind, change, message, tmp_path):
+    write_saelens(untied(kind), tmp_path, stage=1)
+    path = tmp_path / "cfg.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointError, match=message):
+        read_saelens(tmp_path)
+
+
+def test_thresholds_must_be_there_and_above_zero(tmp_path):
+    write_saelens(untied("jumprelu"), tmp_path, stage=1)
+    path = tmp_path / "sae_weights.safetensors"
+    tensors = dict(read_state(path))
+    for threshold, message in ((torch.zeros(12), "not above 0"), (None, "has no threshold")):
+        change = {} if threshold is None else {"threshold": threshold}
+        rest = {name: value for name, value in tensors.items() if name != "threshold"}
+        safetensors.torch.save_file(rest | change, path)
+        with pytest.raises(CheckpointError, match=message):
+            read_saelens(tmp_path)
+
+
+def test_a_stack_is_written_one_by_one(tmp_path):
+    stack = SparseAutoencoder(6, 12, [0, 1])
+    with pytest.raises(OthelloEduError, match="this is a stack"):
+        write_saelens(stack, tmp_path, stage=1)
+    write_saelens(stack.unstack()[1], tmp_path, stage=1)
+    assert torch.equal(read_saelens(tmp_path).weight, stack.weight[1])
+
+
 def test_saelens_finds_its_names_shapes_and_the_place_of_the_stage(tmp_path):
     sae = an_sae()
     write_saelens(sae, tmp_path, stage=3)
@@ -354,7 +420,7 @@ def test_saelens_finds_its_names_shapes_and_the_place_of_the_stage(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"architecture": "topk"}, "cfg.json describes a topk SAE"),
+        ({"architecture": "gated"}, "cfg.json describes a gated SAE"),
         ({"normalize_activations": "layer_norm"}, "normalised by 'layer_norm'"),
     ],
 )
@@ -433,3 +499,20 @@ def test_saelens_reconstructs_the_same_streams_and_its_folder_is_read_back(tmp_p
     theirs.save_model(str(tmp_path / "theirs"))
     again = read_saelens(tmp_path / "theirs")
     assert torch.equal(again.weight, sae.weight) and torch.equal(again.bias, sae.bias)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("kind", ["topk", "jumprelu"])
+def test_saelens_reconstructs_the_same_with_an_encoder_of_its_own(kind, tmp_path):
+    from sae_lens import SAE
+
+    sae = untied(kind, 128, 256)
+    write_saelens(sae, tmp_path / "ours", stage=4)
+    theirs = SAE.load_from_disk(str(tmp_path / "ours"), device="cpu")
+    x = torch.randn(50, 128, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.encode(x), sae.encode(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(theirs(x), sae(x), rtol=1e-4, atol=1e-4)
+    theirs.save_model(str(tmp_path / "theirs"))
+    again = read_saelens(tmp_path / "theirs")
+    torch.testing.assert_close(again(x), sae(x), rtol=1e-4, atol=1e-4)
