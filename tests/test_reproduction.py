@@ -20,8 +20,7 @@ from othello_edu.labels import contents, contents_before
 from othello_edu.model import GPT, GPTConfig
 from othello_edu.pretrained import rounded as rounded_model
 from othello_edu.pretrained import save_model
-from othello_edu.reproduction import CORRECTED, PROTOCOLS, PUBLISHED, QUICK, read_results, reproduce
-from othello_edu.reproduction import parts as parts_module
+from othello_edu.reproduction import CORRECTED, PROTOCOLS, PUBLISHED, QUICK, context, read_results, reproduce
 from othello_edu.reproduction import run as run_module
 from othello_edu.reproduction.claims import (
     MIXED,
@@ -508,7 +507,7 @@ def test_dispersed_neurons_must_first_be_more_than_chance(quick):
 
 
 def test_a_control_is_brought_to_the_size_of_the_trained_streams(model, tmp_path):
-    run = parts_module.Run(model, CORRECTED, QUICK, tmp_path)
+    run = context.Run(model, CORRECTED, QUICK, tmp_path)
     games = run.split[1][:50]
     sizes = [run.streams(games, 3, one).square().mean() for one in (None, run.random_model)]
     assert run.control_scale(3) == pytest.approx(float((sizes[0] / sizes[1]).sqrt()), rel=1e-5)
@@ -516,10 +515,8 @@ def test_a_control_is_brought_to_the_size_of_the_trained_streams(model, tmp_path
 
 def test_balanced_accuracy_is_the_mean_over_classes():
     labels = np.array([[[0, 0, 0, 0, 0, 0, 1, 1, 2, -1]]])
-    assert parts_module.balanced(np.zeros_like(labels), labels) == pytest.approx(1 / 3)
-    assert parts_module.balanced(np.array([[[0, 0, 0, 0, 0, 0, 1, 2, 2, 0]]]), labels) == pytest.approx(
-        2.5 / 3
-    )
+    assert context.balanced(np.zeros_like(labels), labels) == pytest.approx(1 / 3)
+    assert context.balanced(np.array([[[0, 0, 0, 0, 0, 0, 1, 2, 2, 0]]]), labels) == pytest.approx(2.5 / 3)
 
 
 def test_evenness_is_one_for_a_flat_map_and_zero_for_one_tile():

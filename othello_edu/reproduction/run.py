@@ -14,11 +14,13 @@ from ..files import atomic_write
 from ..model import GPT
 from ..pretrained import load_model, model_folder
 from .claims import judge
-from .parts import SEED, Run, parts
+from .context import SEED, Run
+from .parts import parts
 from .protocol import FULL, MIN_BLOCKS, PROTOCOLS, Sizes
 
 SCHEMA = 1
 RESULTS = "results.json"
+_AFTERWARDS = ("__init__.py", "claims.py", "figures.py", "run.py")  # they change no number
 
 
 def reproduce(
@@ -93,10 +95,8 @@ def code_fingerprint() -> str:
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
     used = ("board_metrics", "dictionaries", "labels", "probes", "sae", "scoring", "stability")
-    own = ("data", "features", "parts", "protocol", "published")
-    for path in [package / f"{name}.py" for name in used] + [
-        Path(__file__).parent / f"{name}.py" for name in own
-    ]:
+    here = [path for path in Path(__file__).parent.glob("*.py") if path.name not in _AFTERWARDS]
+    for path in [*(package / f"{name}.py" for name in used), *sorted(here)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

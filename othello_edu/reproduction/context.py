@@ -1,0 +1,128 @@
+"""What every part of a run needs: the network and its control, the games, streams as a protocol sees them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from ..errors import OthelloEduError
+from ..files import atomic_write
+from ..games import Games, split_games
+from ..model import GPT
+from ..sae import fit
+from .data import Sample, sample, streams, until_first_pass
+from .features import rounded
+from .protocol import Protocol, Sizes
+
+SEED = 41  # of the games of a run
+RANDOM_SEED = 10**6  # of the random weights: not that of any network's own beginning
+L1 = 0.077  # the paper's price of activity
+TABLES = "tables"
+
+
+@dataclass(eq=False)
+class Run:
+    """What every part needs: the network, the protocol, the sizes, and a folder for trained parts."""
+
+    model: GPT
+    protocol: Protocol
+    sizes: Sizes
+    work: Path
+
+    @cached_property
+    def random_model(self) -> GPT:
+        """The control: the same shape with random weights."""
+        with torch.random.fork_rng([]):
+            torch.manual_seed(RANDOM_SEED)
+            return GPT(self.model.config).to(next(self.model.parameters()).device).eval()
+
+    @cached_property
+    def split(self) -> tuple[Games, Games, Games]:
+        """Games to fit on, to score and choose on, and new ones to report on; no game is in two."""
+        return self.games_for(self.protocol)
+
+    def games_for(self, protocol: Protocol) -> tuple[Games, Games, Games]:
+        """`split`, as another protocol would cut the games."""
+        sizes = self.sizes
+        games = split_games(sizes.train_games, sizes.score_games, sizes.new_games, seed=SEED)
+        return tuple(map(until_first_pass, games)) if protocol.cut_at_pass else games
+
+    @cached_property
+    def score(self) -> Sample:
+        """The games on which features are scored and chosen, the paper's 104,000 boards."""
+        return sample(self.split[1], self.protocol)
+
+    @cached_property
+    def new(self) -> Sample:
+        """The games on which chosen things are reported."""
+        return sample(self.split[2], self.protocol)
+
+    def streams(self, games: Games, stage: int, model: GPT | None = None, seed: int = 0) -> torch.Tensor:
+        """Streams of one stage as the protocol sees them, [n_games, 52, d_model]."""
+        return streams(model or self.model, games, [stage], self.protocol.dropout, seed)[0]
+
+    def control_scale(self, stage: int) -> float:
+        """What makes the random network's streams of a stage as large as the trained one's.
+
+        The paper's price of activity and its first biases are meant for streams of a certain size.
+        """
+        games = self.split[1][:50]
+        sizes = [self.streams(games, stage, model).square().mean() for model in (None, self.random_model)]
+        return float((sizes[0] / sizes[1]).sqrt())
+
+    def fit(self, sae, x, *arguments, **settings):
+        """`sae.fit` on the network's device; the SAE comes back to the processor."""
+        device = next(self.model.parameters()).device
+        moved = (lambda epoch: x(epoch).to(device)) if callable(x) else x.to(device)
+        return fit(sae, moved, *arguments, **settings).cpu()
+
+    def rows(self, sample: Sample, stage: int, model: GPT | None = None) -> torch.Tensor:
+        """Streams of a sample's rows that count, [n, d_model]."""
+        return sample.rows(self.streams(sample.games, stage, model, seed=len(sample.games)))
+
+    def save(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
+        """Keep tensors for later parts."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.work / f"{name}.safetensors") as file:
+            file.write(safetensors.torch.save({key: value.contiguous() for key, value in tensors.items()}))
+
+    def save_tables(self, name: str, tables: dict[str, np.ndarray]) -> None:
+        """Keep AUROC tables beside the results, as float16: four digits are more than they are worth."""
+        folder = self.work.parent / TABLES
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / f"{name}.npz") as file:
+            np.savez_compressed(file, **{key: table.astype(np.float16) for key, table in tables.items()})
+
+    def load(self, name: str) -> dict[str, torch.Tensor]:
+        """Tensors of an earlier part."""
+        path = self.work / f"{name}.safetensors"
+        try:
+            return safetensors.torch.load(path.read_bytes())
+        except (OSError, safetensors.SafetensorError) as error:
+            raise OthelloEduError(
+                f"{path} of an earlier part cannot be read ({error}); "
+                f"delete {self.work.parent / 'parts'} and run again"
+            ) from error
+
+
+def balanced(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Balanced accuracy: the mean over classes of the share of its squares that are read as it."""
+    right = predicted == labels
+    return float(np.mean([right[labels == kind].mean() for kind in np.unique(labels[labels >= 0])]))
+
+
+@torch.no_grad()
+def quality(sae, x: torch.Tensor) -> dict:
+    """L0, explained variance and dead features on rows x."""
+    code = sae.encode(x)
+    missed = (x - sae.decode(code)).double().square().sum() / (x - x.mean(0)).double().square().sum()
+    active = (code > 0).double().mean(0)
+    return {
+        "l0": rounded(active.sum()),
+        "explained_variance": rounded(1 - missed),
+        "dead_fraction": rounded((active == 0).double().mean()),
+    }
