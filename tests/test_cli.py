@@ -169,7 +169,7 @@ def test_training_goes_on_from_an_exported_model_with_games_it_has_not_read(tmp_
         ((*start, "--seed", 6), "was trained with seed 5"),
         (("--start", "small"), "the model to start from is"),
         (("--start", tmp_path / "nothing"), "nothing/config.json does not describe a model"),
-        (("--start", "base"), "'base' is too large for the package"),
+        (("--start", "base"), "'base' does not come with the package"),
         (("--start", tmp_path / "another", "--resume"), "is from another configuration: first_game is 160"),
     ]:
         out = tmp_path / ("more" if "--resume" in arguments else "new")
