@@ -48,7 +48,7 @@ test-package: $(INSTALLED)  ## run the tests of the package and of the site
 
 # One thread for each worker: two kernels that each ask for every core slow each other down.
 test-notebooks: $(INSTALLED)  ## run every notebook and compare the outputs that cannot vary
-	OMP_NUM_THREADS=1 $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
 test-slow: $(INSTALLED)  ## run the tests that `make test` leaves out because they take minutes
 	$(PYTEST) -m slow tests
