@@ -71,6 +71,8 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     )
     for claim in results["claims"]:
         print(f"{claim['source']:12} {claim['verdict']:15} {claim['says']}")
+    if arguments.quick:
+        print("--quick: these verdicts rest on far too little data, and mean nothing")
     print(f"written: {arguments.out / 'results.json'}")
     try:
         from .reproduction.figures import draw_all

@@ -18,6 +18,7 @@ from .errors import OthelloEduError
 from .games import PADDING, Games, batches, next_tokens, tokens
 from .labels import MINE, THEIRS
 from .model import GPT
+from .sae import keep_largest, random_matrix
 
 _PART = 8192  # rows encoded at a time
 
@@ -151,9 +152,7 @@ class Directions:
 
     def encode(self, source: torch.Tensor) -> torch.Tensor:
         """[n, d_source] -> [n, n_features], at most k above 0."""
-        projected = (source - self.mean) @ self.directions
-        values, places = projected.topk(self.k, dim=-1, sorted=False)
-        return torch.zeros_like(projected).scatter(-1, places, values.relu())
+        return keep_largest((source - self.mean) @ self.directions, self.k)
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """[n, n_features] -> [n, d_model]."""
@@ -173,8 +172,7 @@ def principal_directions(x: torch.Tensor) -> torch.Tensor:
 
 def random_directions(d: int, n: int, seed: int) -> torch.Tensor:
     """n random directions [d, n] of length 1."""
-    random = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(d, n, generator=random), dim=0)
+    return F.normalize(random_matrix(d, n, seed), dim=0)
 
 
 class MeanDictionary:

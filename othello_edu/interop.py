@@ -20,7 +20,7 @@ from .games import encode_moves, move_squares
 from .labels import EMPTY, MINE, THEIRS
 from .model import GPT, GPTConfig
 from .probes import LinearProbe
-from .sae import JumpReLU, SparseAutoencoder, TopK
+from .sae import Autoencoder, JumpReLU, SparseAutoencoder, TopK
 
 State = Mapping[str, torch.Tensor]
 
@@ -302,7 +302,7 @@ def to_published_probe(probe: LinearProbe, stage: int) -> torch.Tensor:
     return torch.stack([torch.stack(options, -1) for options in modes]).contiguous()
 
 
-def write_saelens(sae: SparseAutoencoder, folder: str | Path, stage: int) -> None:
+def write_saelens(sae: Autoencoder, folder: str | Path, stage: int) -> None:
     """Write an SAE of a stage, of any of this package's kinds, as a folder that SAELens loads.
 
     Raises OthelloEduError for a stack: write its autoencoders one by one.
@@ -344,7 +344,7 @@ def write_saelens(sae: SparseAutoencoder, folder: str | Path, stage: int) -> Non
         file.write("\n")
 
 
-def read_saelens(folder: str | Path) -> SparseAutoencoder:
+def read_saelens(folder: str | Path) -> Autoencoder:
     """An SAE from SAELens' folder, if it is one that this package has: standard (tied, without a decoder
     bias), TopK or JumpReLU, whose decoder biases are taken away from what they read.
 
@@ -406,6 +406,6 @@ def read_saelens(folder: str | Path) -> SparseAutoencoder:
     return _filled(sae, **state)
 
 
-def _filled(sae, **state) -> SparseAutoencoder:
+def _filled(sae, **state) -> Autoencoder:
     sae.load_state_dict(state)
     return sae.eval().requires_grad_(False)

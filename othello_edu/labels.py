@@ -18,11 +18,28 @@ def contents(positions: Positions) -> np.ndarray:
 
     0 empty, 1 mine, 2 theirs; -1 where nobody is to move or the row is past the end.
     """
-    boards, to_move = positions.boards, positions.to_move[..., None]
-    swapped = (to_move == WHITE) & (boards > 0)
-    relative = boards ^ (np.int8(MINE ^ THEIRS) * swapped)  # 1 and 2 change places
+    relative = _relative(positions.boards, positions.to_move)
     relative[positions.to_move == 0] = MASKED
     return relative
+
+
+def _relative(boards, player):
+    """Boards in the colours of a player: 1 and 2 change places for white."""
+    swapped = (player[..., None] == WHITE) & (boards > 0)
+    return boards ^ (np.int8(MINE ^ THEIRS) * swapped)
+
+
+def movers(positions: Positions) -> np.ndarray:
+    """Who made each move, int8 [n_games, n_plies]: 1 black, 2 white; past the end it means nothing."""
+    black = np.full((len(positions), 1), BLACK, np.int8)
+    return np.concatenate([black, positions.to_move[:, :-1]], axis=1)
+
+
+def boards_before(positions: Positions) -> np.ndarray:
+    """Each board *before* move `t`, int8 [n_games, n_plies, 64]: 0 empty, 1 black, 2 white."""
+    start = np.zeros((len(positions), 1, 64), np.int8)
+    start[..., CENTRE] = WHITE, BLACK, BLACK, WHITE
+    return np.concatenate([start, positions.boards[:, :-1]], axis=1)
 
 
 def contents_before(positions: Positions) -> np.ndarray:
@@ -31,12 +48,7 @@ def contents_before(positions: Positions) -> np.ndarray:
     int8 [n_games, n_plies, 64], -1 past the end. Row `t` of `contents` is one move later, and what the
     network needs to predict move `t + 1`; this is what it needed a move ago (Du et al., 2025, code).
     """
-    start = np.zeros(64, np.int8)
-    start[list(CENTRE)] = WHITE, BLACK, BLACK, WHITE
-    boards = np.concatenate([np.broadcast_to(start, (len(positions), 1, 64)), positions.boards[:, :-1]], 1)
-    black = np.full((len(positions), 1), BLACK, np.int8)
-    players = np.concatenate([black, positions.to_move[:, :-1]], 1)[..., None]
-    relative = np.where((players == WHITE) & (boards > 0), np.int8(MINE ^ THEIRS) ^ boards, boards)
+    relative = _relative(boards_before(positions), movers(positions))
     relative[~positions.valid] = MASKED
     return relative
 

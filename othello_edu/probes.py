@@ -7,6 +7,8 @@ one hidden layer between, and so can compute what it finds rather than read it.
 The controls: `MajorityBaseline` looks at no network, `shuffled` labels have nothing to do with the streams.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -33,6 +35,18 @@ class _Probe:
         _, rows = _rows(streams, labels)
         predicted = self.predict(streams).reshape(len(streams), 1, *rows.shape)
         return accuracy(predicted, rows[None].numpy())
+
+    def _batches(self, n_rows: int, adam: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
+        """Rows of each step, in random order; after each the optimiser steps, its rate falling to zero."""
+        steps_per_epoch = -(-n_rows // self.batch_size)
+        epochs = max(self.epochs, -(-MIN_STEPS // steps_per_epoch))
+        schedule = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, epochs * steps_per_epoch)
+        order = torch.Generator().manual_seed(self.seed)
+        for _ in range(epochs):
+            for chosen in torch.randperm(n_rows, generator=order).split(self.batch_size):
+                yield chosen
+                adam.step()
+                schedule.step()
 
     def _check(self, streams):
         if not hasattr(self, "weight"):
@@ -86,24 +100,17 @@ class LinearProbe(_Probe):
             torch.zeros(n_stages, 1, N_CLASSES * n_squares),
         ]
         adam = torch.optim.Adam(parameters, lr=self.learning_rate, betas=(0.9, 0.99), fused=True)
-        steps_per_epoch = -(-n_rows // self.batch_size)
-        epochs = max(self.epochs, -(-MIN_STEPS // steps_per_epoch))
-        schedule = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, epochs * steps_per_epoch)
-        order = torch.Generator().manual_seed(self.seed)
-        for _ in range(epochs):
-            for chosen in torch.randperm(n_rows, generator=order).split(self.batch_size):
-                inputs, targets = x[:, chosen], y[chosen, None]
-                logits = torch.baddbmm(parameters[1], inputs, parameters[0])
-                # The gradient of cross-entropy, by hand: probabilities minus the truth. The squares come
-                # last: a softmax over a last axis of three is 15 times slower.
-                error = logits.view(n_stages, len(chosen), N_CLASSES, n_squares).softmax(-2)
-                error.sub_((targets == torch.arange(N_CLASSES)[:, None]).float())
-                error.mul_((targets >= 0) / len(chosen))
-                error = error.view(n_stages, len(chosen), -1)
-                parameters[0].grad = inputs.mT @ error
-                parameters[1].grad = error.sum(1, keepdim=True) * self.with_bias
-                adam.step()
-                schedule.step()
+        for chosen in self._batches(n_rows, adam):
+            inputs, targets = x[:, chosen], y[chosen, None]
+            logits = torch.baddbmm(parameters[1], inputs, parameters[0])
+            # The gradient of cross-entropy, by hand: probabilities minus the truth. The squares come
+            # last: a softmax over a last axis of three is 15 times slower.
+            error = logits.view(n_stages, len(chosen), N_CLASSES, n_squares).softmax(-2)
+            error.sub_((targets == torch.arange(N_CLASSES)[:, None]).float())
+            error.mul_((targets >= 0) / len(chosen))
+            error = error.view(n_stages, len(chosen), -1)
+            parameters[0].grad = inputs.mT @ error
+            parameters[1].grad = error.sum(1, keepdim=True) * self.with_bias
         weight, bias = whiten @ parameters[0], parameters[1]
         bias = bias - mean @ weight
         self.weight = weight.mT.reshape(n_stages, N_CLASSES, n_squares, d_model).transpose(1, 2).contiguous()
@@ -153,25 +160,19 @@ class MLPProbe(_Probe):
 
         def start(inputs, outputs):
             weight = torch.randn(inputs, outputs, generator=random) * (2 / inputs) ** 0.5
-            return [weight.repeat(n_stages, 1, 1).requires_grad_(), torch.zeros(n_stages, 1, outputs)]
+            return [weight.repeat(n_stages, 1, 1), torch.zeros(n_stages, 1, outputs)]
 
         parameters = start(d_model, self.hidden) + start(self.hidden, N_CLASSES * n_squares)
         for parameter in parameters:
             parameter.requires_grad_()
         adam = torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
-        steps_per_epoch = -(-n_rows // self.batch_size)
-        epochs = max(self.epochs, -(-MIN_STEPS // steps_per_epoch))
-        schedule = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, epochs * steps_per_epoch)
-        for _ in range(epochs):
-            for chosen in torch.randperm(n_rows, generator=random).split(self.batch_size):
-                hidden = torch.baddbmm(parameters[1], x[:, chosen], parameters[0]).relu()
-                logits = torch.baddbmm(parameters[3], hidden, parameters[2])
-                log_p = logits.view(n_stages, len(chosen), N_CLASSES, n_squares).log_softmax(-2)
-                right = y[chosen, None] == torch.arange(N_CLASSES)[:, None]  # nowhere, where masked
-                adam.zero_grad()
-                (-(log_p * right).sum() / len(chosen)).backward()
-                adam.step()
-                schedule.step()
+        for chosen in self._batches(n_rows, adam):
+            hidden = torch.baddbmm(parameters[1], x[:, chosen], parameters[0]).relu()
+            logits = torch.baddbmm(parameters[3], hidden, parameters[2])
+            log_p = logits.view(n_stages, len(chosen), N_CLASSES, n_squares).log_softmax(-2)
+            right = y[chosen, None] == torch.arange(N_CLASSES)[:, None]  # nowhere, where masked
+            adam.zero_grad()
+            (-(log_p * right).sum() / len(chosen)).backward()
         weight, bias, out, out_bias = (parameter.detach() for parameter in parameters)
         self.weight = (whiten @ weight).mT.contiguous()
         self.bias = (bias - mean @ self.weight.mT)[:, 0]
@@ -245,6 +246,15 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, by: str | None = None) -
     counted = labels >= 0
     with np.errstate(invalid="ignore"):
         return ((predicted == labels) & counted).sum(axes[by]) / counted.sum(axes[by])
+
+
+def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """The mean over classes of the share of its squares that are read as it: rare classes count as much.
+
+    predicted, labels: int arrays of one shape, labels of -1 masked.
+    """
+    right = predicted == labels
+    return float(np.mean([right[labels == kind].mean() for kind in np.unique(labels[labels >= 0])]))
 
 
 def labelled_rows(streams: torch.Tensor, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,29 +23,16 @@ DEAD_AFTER = 20_000  # rows that a feature sleeps through before it counts as de
 AUXILIARY = 1 / 32  # weight of what dead features are asked to explain (Gao et al., 2024, appendix A.2)
 
 
-class SparseAutoencoder(nn.Module):
-    """The paper's SAE: `h = relu(x W + b)`, `x̂ = h Wᵀ`, tied weights, a bias on the encoder only.
+class Autoencoder(nn.Module):
+    """What all kinds share: weight [d_model, n_features], whose columns are written, and bias [n_features].
 
-    weight [d_model, n_features], bias [n_features]. seed: of the initial weights; a sequence of seeds gives
-    a stack, and all shapes begin with one more axis. l1: the price of activity, in a stack one for all or one
-    for each.
-
-    Its loss is mean ‖x − x̂‖₂ / d_model + l1 · mean ‖h‖₁ / n_features: the length of the error, as the
-    paper's code has it, or with `squared` the square of the length, as most others do.
+    Where the seed is a sequence, all shapes begin with one more axis, and the module is a stack.
     """
 
-    rescales = False  # its price of activity is meant in the units of the stream
+    rescales = False  # whether `fit` may bring the stream to a size of its own
 
-    def __init__(
-        self,
-        d_model: int,
-        n_features: int,
-        seed: int | Sequence[int] = 0,
-        l1: float | Sequence[float] = 0.077,
-        squared: bool = False,
-    ):
+    def __init__(self, d_model: int, n_features: int, seed: int | Sequence[int]):
         super().__init__()
-        self.l1, self.squared = l1, squared
         self._start(d_model, n_features, seed)
 
     def _start(self, d_model, n_features, seed):
@@ -69,7 +56,7 @@ class SparseAutoencoder(nn.Module):
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Activations of the features, [..., d_model] -> [..., n_features], all at least 0."""
-        return F.relu(x @ self.weight + self._row(self.bias))
+        raise NotImplementedError
 
     def decode(self, h: torch.Tensor) -> torch.Tensor:
         """The residual stream that these activations describe, [..., n_features] -> [..., d_model]."""
@@ -78,6 +65,66 @@ class SparseAutoencoder(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The reconstruction of x."""
         return self.decode(self.encode(x))
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        """What training makes small, on rows x [n, d_model]: a number, or one for each of a stack."""
+        raise NotImplementedError
+
+    def set_gradients(self, x: torch.Tensor) -> None:
+        """Put the gradient of `loss`, summed over a stack, into the parameters' `grad`."""
+        self.zero_grad()
+        self.loss(x).sum().backward()
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Give the directions length 1 again, so that an activation is a length along its feature."""
+        self.weight.copy_(F.normalize(self.weight, dim=-2))
+
+    def unstack(self) -> list:
+        """The autoencoders of a stack, one by one; a list of one where there is no stack."""
+        if self.directions.ndim == 2:
+            return [self]
+        singles = []
+        for index in range(len(self.directions)):
+            single = self._single(index)
+            state = {name: value[index].clone() for name, value in self.state_dict().items()}
+            single.load_state_dict(state)
+            singles.append(single.train(self.training).requires_grad_(self.bias.requires_grad))
+        return singles
+
+    def _single(self, index):
+        """One of the shape and the settings of the stack's `index`-th."""
+        raise NotImplementedError
+
+    def _row(self, vector):
+        """A vector of each autoencoder of the stack, so that it adds to rows [n, …] of each."""
+        return vector if self.directions.ndim == 2 else vector.unsqueeze(-2)
+
+
+class SparseAutoencoder(Autoencoder):
+    """The paper's SAE: `h = relu(x W + b)`, `x̂ = h Wᵀ`, tied weights, a bias on the encoder only.
+
+    weight [d_model, n_features], bias [n_features]. seed: of the initial weights; a sequence of seeds gives
+    a stack. l1: the price of activity, in a stack one for all or one for each.
+
+    Its loss is mean ‖x − x̂‖₂ / d_model + l1 · mean ‖h‖₁ / n_features: the length of the error, as the
+    paper's code has it, or with `squared` the square of the length, as most others do.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_features: int,
+        seed: int | Sequence[int] = 0,
+        l1: float | Sequence[float] = 0.077,
+        squared: bool = False,
+    ):
+        super().__init__(d_model, n_features, seed)
+        self.l1, self.squared = l1, squared
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Activations of the features, [..., d_model] -> [..., n_features], all at least 0."""
+        return F.relu(x @ self.weight + self._row(self.bias))
 
     def loss(self, x: torch.Tensor) -> torch.Tensor:
         """What training makes small, on rows x [n, d_model]: a number, or one for each of a stack."""
@@ -109,34 +156,12 @@ class SparseAutoencoder(nn.Module):
         of_weight = torch.baddbmm(rows.mT @ of_h, error.mT, h, alpha=-1)
         return of_weight.view_as(weight), of_h.sum(1).view_as(self.bias)
 
-    @torch.no_grad()
-    def after_step(self) -> None:
-        """Give the directions length 1 again, so that an activation is a length along its feature."""
-        self.weight.copy_(F.normalize(self.weight, dim=-2))
-
-    def unstack(self) -> list:
-        """The autoencoders of a stack, one by one; a list of one where there is no stack."""
-        if self.directions.ndim == 2:
-            return [self]
-        singles = []
-        for index in range(len(self.directions)):
-            single = self._single(index)
-            state = {name: value[index].clone() for name, value in self.state_dict().items()}
-            single.load_state_dict(state)
-            singles.append(single.train(self.training).requires_grad_(self.bias.requires_grad))
-        return singles
-
     def _single(self, index):
-        """One of the shape and the settings of the stack's `index`-th."""
         l1 = self.l1[index] if isinstance(self.l1, Sequence) else self.l1
         return type(self)(self.d_model, self.n_features, index, l1, self.squared)
 
-    def _row(self, vector):
-        """A vector of each autoencoder of the stack, so that it adds to rows [n, …] of each."""
-        return vector if self.directions.ndim == 2 else vector.unsqueeze(-2)
 
-
-class _Untied(SparseAutoencoder):
+class _Untied(Autoencoder):
     """An encoder of its own, a decoder bias, and dead features that are put to work.
 
     encoder [d_model, n_features], bias [n_features], weight [d_model, n_features] (of the decoder),
@@ -145,7 +170,7 @@ class _Untied(SparseAutoencoder):
 
     rescales = True
 
-    def __init__(self, d_model: int, n_features: int, seed: int | Sequence[int] = 0):
+    def __init__(self, d_model: int, n_features: int, seed: int | Sequence[int]):
         super().__init__(d_model, n_features, seed)
         self.encoder = nn.Parameter(self.weight.detach().clone())
         self.centre = nn.Parameter(torch.zeros_like(self.weight[..., 0]))
@@ -158,11 +183,6 @@ class _Untied(SparseAutoencoder):
     def decode(self, h: torch.Tensor) -> torch.Tensor:
         """[..., n_features] -> [..., d_model]."""
         return h @ self.weight.mT + self._row(self.centre)
-
-    def set_gradients(self, x: torch.Tensor) -> None:
-        """Put the gradient of `loss`, summed over a stack, into the parameters' `grad`."""
-        self.zero_grad()
-        self.loss(x).sum().backward()
 
     def rescale(self, scale: float) -> None:
         """Turn an autoencoder of x / scale into the same one of x."""
@@ -183,9 +203,8 @@ class _Untied(SparseAutoencoder):
         # The dead features nearest to waking explain what the others leave: a gradient reaches them again.
         k = min(self.d_model // 2, int(dead.sum(-1).max()))
         asleep = before.masked_fill(~self._row(dead), -torch.inf)
-        values, places = asleep.topk(k, dim=-1)
         rest = error.detach()
-        said = torch.zeros_like(before).scatter(-1, places, F.relu(values)) @ self.weight.mT
+        said = keep_largest(asleep, k) @ self.weight.mT
         unexplained = (rest - said).square().sum(-1).mean(-1) / rest.square().sum(-1).mean(-1)
         return loss + AUXILIARY * torch.where(dead.any(-1), unexplained, 0.0)
 
@@ -201,16 +220,12 @@ class TopK(_Untied):
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """[..., d_model] -> [..., n_features], at most k of them above 0."""
-        return self._largest(self.before(x))
+        return keep_largest(self.before(x), self.k)
 
     def loss(self, x: torch.Tensor) -> torch.Tensor:
         """Share of the variance that is missed."""
         before = self.before(x)
-        return self._loss(x, before, self._largest(before))
-
-    def _largest(self, before):
-        values, places = before.topk(self.k, dim=-1, sorted=False)
-        return torch.zeros_like(before).scatter(-1, places, F.relu(values))
+        return self._loss(x, before, keep_largest(before, self.k))
 
     def _single(self, index):
         return TopK(self.d_model, self.n_features, self.k, index)
@@ -294,6 +309,12 @@ class _Step(torch.autograd.Function):
         return None, (near * gradient / -ctx.bandwidth).sum_to_size(threshold.shape), None
 
 
+def keep_largest(before: torch.Tensor, k: int) -> torch.Tensor:
+    """The k largest numbers of each row where they are above 0, and 0 elsewhere, [..., n_features]."""
+    values, places = before.topk(k, dim=-1, sorted=False)
+    return torch.zeros_like(before).scatter(-1, places, F.relu(values))
+
+
 def random_matrix(rows: int, columns: int, seed: int | Sequence[int]) -> torch.Tensor:
     """Standard normal numbers [rows, columns], or for a sequence of seeds [n_seeds, rows, columns]."""
 
@@ -309,7 +330,7 @@ def linear_fall(step: int, n_steps: int) -> float:
 
 
 def fit(
-    sae: SparseAutoencoder,
+    sae: Autoencoder,
     x: torch.Tensor | Callable[[int], torch.Tensor],
     epochs: int = 4,
     batch_size: int = 1024,
@@ -317,7 +338,7 @@ def fit(
     order: int = 0,
     schedule: Callable[[int, int], float] | None = None,
     weight_decay: float = 0.0,
-) -> SparseAutoencoder:
+) -> Autoencoder:
     """Train an SAE, or a stack of them, on residual streams x [..., d_model] of one stage; returns it.
 
     x may also be a function from the epoch (0, 1, …) to such rows, for streams that are drawn anew. AdamW on

@@ -12,7 +12,7 @@ from othello_edu.errors import OthelloEduError
 from othello_edu.games import random_games, replay
 from othello_edu.labels import contents
 from othello_edu.pretrained import load_pretrained
-from othello_edu.probes import LinearProbe, MajorityBaseline, MLPProbe, accuracy, shuffled
+from othello_edu.probes import LinearProbe, MajorityBaseline, MLPProbe, accuracy, balanced_accuracy, shuffled
 
 
 def planted(n_games=60, n_plies=10, d_model=12, n_squares=5, seed=0, offset=0.0):
@@ -314,3 +314,9 @@ def test_on_shuffled_labels_a_probe_finds_no_more_than_the_majority():
     train, test = halves(streams, labels)
     found = LinearProbe().fit(train[0], shuffled(train[1], seed=0)).score(*test)[1]
     assert found < MajorityBaseline().fit(train[1]).score(test[1]) + 0.03
+
+
+def test_balanced_accuracy_is_the_mean_over_classes():
+    labels = np.array([[[0, 0, 0, 0, 0, 0, 1, 1, 2, -1]]])
+    assert balanced_accuracy(np.zeros_like(labels), labels) == pytest.approx(1 / 3)
+    assert balanced_accuracy(np.array([[[0, 0, 0, 0, 0, 0, 1, 2, 2, 0]]]), labels) == pytest.approx(2.5 / 3)

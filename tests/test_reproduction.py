@@ -42,11 +42,12 @@ from othello_edu.reproduction.features import (
     audit,
     audit_features,
     colour_summary,
-    round_all,
+    feature_tables,
     stability_summary,
 )
 from othello_edu.reproduction.figures import FIGURES, draw_all
 from othello_edu.reproduction.published import PublishedProbe, PublishedSAE, cycled_rate
+from othello_edu.reproduction.results import round_all
 from othello_edu.sae import SparseAutoencoder, fit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
@@ -162,7 +163,7 @@ def test_the_command_runs_a_folder_and_prints_the_verdicts(done, model, tmp_path
     ]
     assert main([*arguments, "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("\nTable") == 7 and "figures in" in printed
+    assert printed.count("\nTable") == 7 and "figures in" in printed and "mean nothing" in printed
     assert main(["reproduce", "--model", "nobody", "--out", str(tmp_path / "x")]) == 2
     assert "no pretrained model 'nobody'" in capsys.readouterr().err
 
@@ -259,6 +260,24 @@ def test_the_published_probe_learns_what_a_matrix_can_read_and_leaves_masks_out(
     torch.testing.assert_close(shares[0], expected)
 
 
+@pytest.mark.parametrize("norm_over_time", [False, True])
+def test_the_published_probes_gradient_by_hand_is_autograds(norm_over_time):
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 4, 52, 8, generator=random)
+    labels = torch.randint(-1, 3, (4, 52, 64), generator=random)
+    probe = PublishedProbe(2, 8, norm_over_time, cycled=False)
+    probe.gain += 0.3 * torch.randn(probe.gain.shape, generator=random)
+    parameters = [probe.matrix, probe.gain, probe.offset][: 3 if norm_over_time else 1]
+    for parameter in parameters:
+        parameter.requires_grad_()
+    right = labels.reshape(-1, 1, 64) == torch.arange(3)[:, None]
+    (-(probe.logits(x).log_softmax(-2) * right).sum() / right.sum()).backward()
+    expected = [parameter.grad for parameter in parameters]
+    probe.step(x, labels, fall=0.0)
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-7)
+
+
 def test_the_published_autoencoder_has_unit_rows_before_and_after_training_and_in_stacks():
     x = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
     stack = PublishedSAE(8, 16, range(3))
@@ -348,7 +367,13 @@ def test_features_are_chosen_on_some_games_and_reported_on_others(new):
         code[:, 1] = part.sound[:, 4] if known else code[:, 1]  # knew e1
         return code
 
-    found = audit_features(torch.from_numpy(codes(old, True)), old, codes(new, False), new, 10, 100)["sound"]
+    class Known:  # an SAE whose code is given
+        def encode(self, x):
+            return x
+
+    code = torch.from_numpy(codes(old, True))
+    tables = feature_tables(Known(), code, old)
+    found = audit_features(tables, code, old, codes(new, False), new, 10, 100)["sound"]
     for report in ("within_ply", "within_ply_occupied"):
         assert found[report]["features"][3] == 0 and found[report]["tiles"][3] == 1
         assert found[report]["features"][4] == 1 and abs(found[report]["tiles"][4] - 0.5) < 0.15
@@ -513,18 +538,6 @@ def test_a_control_is_brought_to_the_size_of_the_trained_streams(model, tmp_path
     assert run.control_scale(3) == pytest.approx(float((sizes[0] / sizes[1]).sqrt()), rel=1e-5)
 
 
-def test_balanced_accuracy_is_the_mean_over_classes():
-    labels = np.array([[[0, 0, 0, 0, 0, 0, 1, 1, 2, -1]]])
-    assert context.balanced(np.zeros_like(labels), labels) == pytest.approx(1 / 3)
-    assert context.balanced(np.array([[[0, 0, 0, 0, 0, 0, 1, 2, 2, 0]]]), labels) == pytest.approx(2.5 / 3)
-
-
-def test_evenness_is_one_for_a_flat_map_and_zero_for_one_tile():
-    assert evenness(np.ones(64)) == pytest.approx(1)
-    assert evenness(np.eye(64)[3]) == 0
-    assert math.isnan(evenness(np.zeros(64)))
-
-
 def test_the_page_has_a_row_for_every_claim_with_its_numbers_and_its_threshold(done):
     results, _ = done
     lines = measured_tables.paper_table({"published": results, "corrected": results})
@@ -536,3 +549,9 @@ def test_the_page_has_a_row_for_every_claim_with_its_numbers_and_its_threshold(d
         assert row.count(f"**{claim['verdict']}**") == 2
     assert "largest difference 0." in rows[1]
     assert sum(line.startswith("- ") for line in lines) == len(rows)
+
+
+def test_evenness_is_one_for_a_flat_map_and_zero_for_one_tile():
+    assert evenness(np.ones(64)) == pytest.approx(1)
+    assert evenness(np.eye(64)[3]) == 0
+    assert math.isnan(evenness(np.zeros(64)))

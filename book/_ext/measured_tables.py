@@ -16,19 +16,26 @@ from sphinx.util.docutils import SphinxDirective
 
 
 class MeasuredTable(SphinxDirective):
-    """Reads a JSON file beside the page and shows what `lines` makes of it; `made_by` says how to make it."""
+    """Reads JSON files and shows what `lines` makes of them; `made_by` says how to make a missing one."""
 
     required_arguments = 1
 
     def run(self):
-        relative, path = self.env.relfn2path(self.arguments[0])
+        box = nodes.container()
+        lines = StringList(self.lines(self.record()), self.arguments[0])
+        self.state.nested_parse(lines, self.content_offset, box)
+        return box.children
+
+    def record(self):
+        """The one file that the directive names, relative to the page."""
+        return self.read(self.arguments[0])
+
+    def read(self, name):
+        relative, path = self.env.relfn2path(name)
         self.env.note_dependency(relative)
         if not Path(path).exists():
             raise self.error(f"{relative} is missing: `{self.made_by}` writes it")
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-        box = nodes.container()
-        self.state.nested_parse(StringList(self.lines(record), relative), self.content_offset, box)
-        return box.children
+        return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 class Timings(MeasuredTable):
@@ -46,42 +53,25 @@ class Sweep(MeasuredTable):
 
 
 class Networks(MeasuredTable):
-    """The cards of several models in one table."""
-
+    made_by = "othello-edu export"
     has_content = True
 
-    def run(self):
-        relative, path = self.env.relfn2path("/" + self.arguments[0])
-        cards = {}
-        for name in self.content:
-            card = Path(path) / name / "card.json"
-            self.env.note_dependency(f"{relative}/{name}/card.json")
-            if not card.exists():
-                raise self.error(f"{relative}/{name}/card.json is missing: `othello-edu export` writes it")
-            cards[name] = json.loads(card.read_text(encoding="utf-8"))
-        box = nodes.container()
-        self.state.nested_parse(StringList(networks_table(cards), relative), self.content_offset, box)
-        return box.children
+    def record(self):
+        return {name: self.read(f"/{self.arguments[0]}/{name}/card.json") for name in self.content}
+
+    def lines(self, cards):
+        return networks_table(cards)
 
 
 class Paper(MeasuredTable):
-    """The paper's claims beside the results of both protocols on one network."""
-
     made_by = "othello-edu reproduce"
 
-    def run(self):
-        relative, path = self.env.relfn2path("/" + self.arguments[0])
-        runs = {}
-        for protocol in ("published", "corrected"):
-            name = f"{relative}/{protocol}/results.json"
-            self.env.note_dependency(name)
-            file = Path(path) / protocol / "results.json"
-            if not file.exists():
-                raise self.error(f"{name} is missing: `{self.made_by}` writes it")
-            runs[protocol] = json.loads(file.read_text(encoding="utf-8"))
-        box = nodes.container()
-        self.state.nested_parse(StringList(paper_table(runs), relative), self.content_offset, box)
-        return box.children
+    def record(self):
+        protocols = ("published", "corrected")
+        return {name: self.read(f"/{self.arguments[0]}/{name}/results.json") for name in protocols}
+
+    def lines(self, runs):
+        return paper_table(runs)
 
 
 def paper_table(runs: dict[str, dict]) -> list[str]:
@@ -113,24 +103,30 @@ def _number(value) -> str:
 
 
 def networks_table(cards: dict[str, dict]) -> list[str]:
-    """A row for each model: what it read, for how long, and how good it became."""
+    """A row for each model, how good it became; below the table, how it was made."""
     lines = [
-        "| name | seed | games | minutes | on "
-        "| excess loss | likeliest move legal | legal mass | calibration |",
-        "| :-- | --: | --: | --: | :-- | --: | --: | --: | --: |",
+        "| name | seed | games | excess loss | likeliest move legal | legal mass | calibration |",
+        "| :-- | --: | --: | --: | --: | --: | --: |",
     ]
+    made = [""]
     for name, card in cards.items():
         measured, history = card["measured"], [card]
         while history[0].get("start"):  # a model that went on from another carries that one's history
             history.insert(0, history[0]["start"])
-        minutes = sum(step["seconds"] for step in history) / 60
-        devices = ", then ".join(step["device"] for step in history)
         lines.append(
-            f"| `{name}` | {card['training']['seed']} | {card['games_read']:,} | {minutes:.0f} | {devices} "
-            f"| {measured['excess_loss']:.3f} | {measured['legal_rate']:.2%} | {measured['legal_mass']:.1%} "
+            f"| `{name}` | {card['training']['seed']} | {card['games_read']:,} "
+            f"| {measured['excess_loss']:.3f} "
+            f"| {measured['legal_rate']:.2%} | {measured['legal_mass']:.1%} "
             f"| {measured['calibration']['error']:.3f} |"
         )
-    return lines
+        steps = "; then ".join(f"{_minutes(step['seconds'])} on {step['device']}" for step in history)
+        made.append(f"- `{name}`: {steps}.")
+    return lines + made
+
+
+def _minutes(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes} minute" + "s" * (minutes != 1)
 
 
 def timings_table(record: dict) -> list[str]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import OthelloEduError
-from .features import CLOCK_TILES, EDGE, GRID, rounded
+from .features import CLOCK_TILES, EDGE, GRID
+from .results import by_stage, rounded
 
 REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable"
 MIXED = "mixed"  # of several networks
@@ -25,7 +26,10 @@ PAPER_FIG_2 = (
     (62.1, 82.1, 87.8, 90.1, 91.6, 92.6, 93.0, 93.1),
     (62.1, 81.8, 87.2, 89.7, 91.8, 92.8, 93.0, 93.2),
 )
-PAPER_BEST = {"Table 3": (1, 0.8814), "Table 4": (2, 0.9504), "Table 5": (4, 0.8999)} | {
+PAPER_BEST = {
+    "Table 3": (1, 0.8814),
+    "Table 4": (2, 0.9504),
+    "Table 5": (4, 0.8999),
     "Table 6": (5, 0.8532),
     "Table 7": (7, 0.8495),
 }
@@ -84,10 +88,6 @@ def over_models(runs: list[dict]) -> list[dict]:
     return together
 
 
-def _by_stage(found: dict, part: str) -> dict[int, dict]:
-    return {int(name.split("/")[1]): value for name, value in found.items() if name.startswith(part + "/")}
-
-
 # Fig. 2 ----------------------------------------------------------------------------------------------
 
 
@@ -95,11 +95,11 @@ def probe_accuracy(found: dict) -> dict[int, dict]:
     """{stage: {accuracy, low, high}} of Fig. 2, of either protocol."""
     if "published_probes" in found:
         return dict(enumerate(found["published_probes"]["all"]))
-    return {stage: probes["mine/theirs"] for stage, probes in _by_stage(found, "probes").items()}
+    return {stage: probes["mine/theirs"] for stage, probes in by_stage(found, "probes").items()}
 
 
 def _rises(found):
-    entries = [entry for _, entry in sorted(probe_accuracy(found).items())][:8]
+    entries = list(probe_accuracy(found).values())[:8]
     curve = [entry["accuracy"] for entry in entries]
     steps = zip(entries[1:], entries[2:], strict=False)
     falls = sum(after["high"] < before["low"] for before, after in steps)
@@ -112,7 +112,7 @@ def _rises(found):
 
 
 def _level(found):
-    curve = np.array([entry["accuracy"] for _, entry in sorted(probe_accuracy(found).items())])[:8]
+    curve = np.array([entry["accuracy"] for entry in probe_accuracy(found).values()])[:8]
     off = np.abs(curve - np.mean(PAPER_FIG_2, axis=0) / 100)
     numbers = {"mean difference": rounded(off.mean()), "largest difference": rounded(off.max())}
     return _graded(off.mean(), 0.02, 0.05), numbers
@@ -208,7 +208,7 @@ def stability_counts(found: dict) -> dict[int, float]:
     """{stage: pairs above 0.8}, mean over the SAE seeds."""
     return {
         stage: float(np.mean(part["stability"]["n_above"]))
-        for stage, part in _by_stage(found, "features").items()
+        for stage, part in by_stage(found, "features").items()
     }
 
 
@@ -227,7 +227,7 @@ def _middle_layers(found):
 def _one_feature(seed, paper_tiles):
     def test(found):
         best = {"tiles": 0, "correlation_with_ply": 0.0, "stage": None}
-        for stage, part in _by_stage(found, "features").items():
+        for stage, part in by_stage(found, "features").items():
             for of_seed in part["stability"]["features"][seed : seed + 1]:
                 for feature in of_seed:
                     if 1 <= stage <= 7 and feature["tiles"] > best["tiles"]:
@@ -265,7 +265,7 @@ def _more_than_rivals(found):
         return part["audit"]["paper"]["within_ply_occupied"]
 
     corner = found["rivals"]["nearest corner taken"]["paper"]["within_ply_occupied"]["sides"]
-    stages = {stage: part for stage, part in _by_stage(found, "features").items() if 1 <= stage <= 7}
+    stages = {stage: part for stage, part in by_stage(found, "features").items() if 1 <= stage <= 7}
     # The stage is chosen by what the choice of features saw, not by what is reported.
     chosen = max(stages, key=lambda stage: sides(stages[stage])["chosen"] or 0)
     ours, random = sides(stages[chosen])["sides"], sides(found[f"control_features/{chosen}"])["sides"]
@@ -288,7 +288,7 @@ def _more_than_rivals(found):
 
 
 def _robust(found):
-    probes = _by_stage(found, "probes")
+    probes = by_stage(found, "probes")
     if not probes:
         return UNTESTABLE, {}
     stages = [stage for stage in probes if 1 <= stage <= 7]
@@ -297,9 +297,8 @@ def _robust(found):
         return np.mean([found[f"features/{stage}"][agreement][what]["mean"] for stage in stages])
 
     chance = mean("agreement of halves", "cosine_of_random")
-    of_saes = (mean("agreement of halves") - chance) / (
-        1 - chance
-    )  # best of many matches: less what luck gets
+    # The best of many matches: less what luck gets.
+    of_saes = (mean("agreement of halves") - chance) / (1 - chance)
     of_probes = np.mean([probes[stage]["agreement of halves"]["mean"] for stage in stages])
     numbers = {
         "SAEs of other games, cosine": rounded(mean("agreement of halves")),
@@ -313,7 +312,7 @@ def _robust(found):
 
 
 def _disentangled(found):
-    probed = _by_stage(found, "sparse_probes")
+    probed = by_stage(found, "sparse_probes")
     if not probed:
         return UNTESTABLE, {}
 

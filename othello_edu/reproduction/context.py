@@ -15,7 +15,6 @@ from ..games import Games, split_games
 from ..model import GPT
 from ..sae import fit
 from .data import Sample, sample, streams, until_first_pass
-from .features import rounded
 from .protocol import Protocol, Sizes
 
 SEED = 41  # of the games of a run
@@ -61,9 +60,9 @@ class Run:
         """The games on which chosen things are reported."""
         return sample(self.split[2], self.protocol)
 
-    def streams(self, games: Games, stage: int, model: GPT | None = None, seed: int = 0) -> torch.Tensor:
+    def streams(self, games: Games, stage: int, model: GPT | None = None) -> torch.Tensor:
         """Streams of one stage as the protocol sees them, [n_games, 52, d_model]."""
-        return streams(model or self.model, games, [stage], self.protocol.dropout, seed)[0]
+        return streams(model or self.model, games, [stage], self.protocol.dropout)[0]
 
     def control_scale(self, stage: int) -> float:
         """What makes the random network's streams of a stage as large as the trained one's.
@@ -82,7 +81,7 @@ class Run:
 
     def rows(self, sample: Sample, stage: int, model: GPT | None = None) -> torch.Tensor:
         """Streams of a sample's rows that count, [n, d_model]."""
-        return sample.rows(self.streams(sample.games, stage, model, seed=len(sample.games)))
+        return sample.rows(self.streams(sample.games, stage, model))
 
     def save(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
         """Keep tensors for later parts."""
@@ -107,22 +106,3 @@ class Run:
                 f"{path} of an earlier part cannot be read ({error}); "
                 f"delete {self.work.parent / 'parts'} and run again"
             ) from error
-
-
-def balanced(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Balanced accuracy: the mean over classes of the share of its squares that are read as it."""
-    right = predicted == labels
-    return float(np.mean([right[labels == kind].mean() for kind in np.unique(labels[labels >= 0])]))
-
-
-@torch.no_grad()
-def quality(sae, x: torch.Tensor) -> dict:
-    """L0, explained variance and dead features on rows x."""
-    code = sae.encode(x)
-    missed = (x - sae.decode(code)).double().square().sum() / (x - x.mean(0)).double().square().sum()
-    active = (code > 0).double().mean(0)
-    return {
-        "l0": rounded(active.sum()),
-        "explained_variance": rounded(1 - missed),
-        "dead_fraction": rounded((active == 0).double().mean()),
-    }

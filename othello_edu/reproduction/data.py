@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from ..activations import residual_streams
-from ..engine import BLACK, WHITE
-from ..games import CENTRE, Games, replay, tokens
-from ..labels import contents, contents_before
+from ..games import Games, batches, replay, tokens
+from ..labels import boards_before, contents, contents_before, movers
 from ..model import GPT
 from ..stability import stable_paper, stable_sound
 from .protocol import FIRST_PLY, LAST_PLY, Protocol
@@ -71,10 +70,9 @@ class Sample:
 
 def until_first_pass(games: Games) -> Games:
     """The same games, ended where a player has no move, even if the other player has one."""
-    to_move = replay(games).to_move
-    black = np.full((len(games), 1), BLACK, to_move.dtype)
-    passed = to_move == np.concatenate([black, to_move[:, :-1]], axis=1)  # the same player again
-    ended = np.maximum.accumulate(passed & (to_move > 0), axis=1)
+    positions = replay(games)
+    passed = positions.to_move == movers(positions)  # the same player again
+    ended = np.maximum.accumulate(passed & (positions.to_move > 0), axis=1)
     moves = games.moves.copy()
     moves[:, 1:][ended[:, :-1]] = -1
     return Games(moves, games.board_size)
@@ -86,10 +84,7 @@ def sample(games: Games, protocol: Protocol) -> Sample:
     boards, labels = positions.boards, contents(positions)
     after, first = labels, FIRST_PLY + 1
     if protocol.labels_before:
-        labels, first = contents_before(positions), FIRST_PLY
-        start = np.zeros((len(games), 1, 64), np.int8)
-        start[..., list(CENTRE)] = WHITE, BLACK, BLACK, WHITE
-        boards = np.concatenate([start, boards[:, :-1]], axis=1)
+        boards, labels, first = boards_before(positions), contents_before(positions), FIRST_PLY
     labels, after, boards = (array[:, PLIES.start : PLIES.stop] for array in (labels, after, boards))
     return Sample(games, labels, after, boards, (labels[..., 0] >= 0) & (after[..., 0] >= 0), first)
 
@@ -115,18 +110,15 @@ def streams(
     cut = first_blocks(model, max(stages))
     if not dropout:
         return residual_streams(cut, games, stages, PLIES)
+    device = next(model.parameters()).device
     noisy = GPT(replace(cut.config, dropout=dropout))
     noisy.load_state_dict(cut.state_dict())
-    noisy.to(next(model.parameters()).device).train()
+    noisy.to(device).train()
     noisy.config = replace(cut.config, dropout=0.0)  # this one is the embedding's
-    out = torch.empty(len(stages), len(games), len(PLIES), model.config.d_model)
-    window = slice(PLIES.start, PLIES.stop)
-    devices = [next(model.parameters()).device] if next(model.parameters()).is_cuda else []
-    with torch.random.fork_rng(devices), torch.no_grad():
+    parts = []
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(seed)
-        for start in range(0, len(games), 128):
-            part = slice(start, start + 128)
-            read = tokens(games[part]).to(next(model.parameters()).device)
-            _, cache = noisy.run_with_cache(read, names=["resid_post"])
-            out[:, part] = cache["resid_post"][list(stages), :, window].cpu()
-    return out
+        for batch in batches(games, 128):
+            _, cache = noisy.run_with_cache(tokens(batch).to(device), names=["resid_post"])
+            parts.append(cache["resid_post"][list(stages), :, PLIES.start : PLIES.stop].cpu())
+    return torch.cat(parts, dim=1)

@@ -13,11 +13,12 @@ from ..dictionaries import (
     principal_directions,
     random_directions,
 )
-from ..probes import LinearProbe
+from ..probes import LinearProbe, balanced_accuracy
 from ..sae import JumpReLU, SparseAutoencoder, TopK, linear_fall
-from .context import L1, Run, balanced, quality
+from .context import L1, Run
 from .data import PLIES, Sample, first_blocks, sample
-from .features import round_all, rounded
+from .features import quality
+from .results import round_all, rounded
 
 # Tried for SAEs of the paper's kind that are sparse; a squared error weighs more, and so must the price.
 PRICES = tuple(0.05 * 10 ** (k / 5) for k in range(10))
@@ -69,8 +70,8 @@ def dictionaries_part(run: Run, stage: int) -> dict:
     for name, one in dictionaries.items():
         result[name] = _board_metrics(_encode(one, few_x), few, _encode(one, new_x), new)
         result[name] |= _panel(run.model, one, stage, judged)
-        if isinstance(one, SparseAutoencoder) and hasattr(one, "l1"):
-            result[name]["price"] = rounded(one.l1) if name.startswith("ReLU") else None
+        if isinstance(one, SparseAutoencoder):
+            result[name]["price"] = rounded(one.l1)
 
     cut = first_blocks(run.model, stage)
 
@@ -145,7 +146,7 @@ def sparse_probes_part(run: Run, stage: int) -> dict:
 
     def shares(read):
         right = read == answers
-        return {"accuracy": rounded(right.mean()), "balanced": rounded(balanced(read, answers))}
+        return {"accuracy": rounded(right.mean()), "balanced": rounded(balanced_accuracy(read, answers))}
 
     result = {
         name: {str(k): shares(SparseProbe(k).fit(code, labels).predict(new_code)) for k in SPARSE_K}

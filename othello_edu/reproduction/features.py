@@ -17,6 +17,7 @@ from ..scoring import (
 )
 from .data import Sample
 from .protocol import COLOUR_THRESHOLD, STABILITY_THRESHOLD, TOP_TRIPLES
+from .results import round_all, rounded
 
 CLASSES = {"empty": EMPTY, "mine": MINE, "theirs": THEIRS}
 GRID = np.arange(64).reshape(8, 8)
@@ -112,55 +113,73 @@ def stability_summary(tables: list[np.ndarray], f1_tables: list[np.ndarray], clo
     }
 
 
-def score_features(
-    saes: list, x: torch.Tensor, sample: Sample, within: bool = True, all_rows: torch.Tensor | None = None
-) -> tuple[dict, dict[str, np.ndarray]]:
-    """Figs. 3 and 5 of the SAEs of one stage, on streams x [n, d_model] of the sample's rows that count.
-
-    all_rows: streams [n_games * 52, d_model] of all rows; stability is then scored on them as the paper's
-    code does, and under "stability_played" on those that count. Returns the results, and every feature's
-    AUROC for every tile of the first SAE, {name: float64 [f, …, 64]}.
-    """
-    labels = all_labels(sample)
-    ply = torch.from_numpy(sample.ply).float()
-    first, colour, colour_within, paper, sound, paper_within, f1s, clock = {}, *([] for _ in range(7))
-    ended, ended_f1s = [], []
-    for sae in saes:
-        code = sae.encode(x)
-        by_colour, by_paper, by_sound = split_table(auroc(code, labels))
-        colour.append(by_colour)
-        paper.append(by_paper)
-        sound.append(by_sound)
-        f1s.append(f1((code > 0).numpy(), sample.paper))
-        clock.append(_correlation(code, ply))
-        first = first or {"colour": by_colour, "paper": by_paper, "sound": by_sound}
-        if within:
-            by_colour, by_paper, by_sound = split_table(auroc_within(code, labels, sample.ply))
-            colour_within.append(by_colour)
-            paper_within.append(by_paper)
-            if "paper_within_ply" not in first:
-                first |= {"colour_within_ply": by_colour, "paper_within_ply": by_paper}
-                first["sound_within_ply"] = by_sound
-        if all_rows is not None:
-            code = sae.encode(all_rows)
-            ended.append(np.nan_to_num(auroc(code, sample.paper_of_all_rows), nan=0.0))
-            ended_f1s.append(f1((code > 0).numpy(), sample.paper_of_all_rows))
-    result = {
-        "colour": colour_summary(colour),
-        "stability": stability_summary(paper, f1s, clock),
-        "sound": {"n_above": [int((table > STABILITY_THRESHOLD).sum()) for table in sound]},
+@torch.no_grad()
+def quality(sae, x: torch.Tensor) -> dict:
+    """L0, explained variance and dead features on rows x."""
+    code = sae.encode(x)
+    missed = (x - sae.decode(code)).double().square().sum() / (x - x.mean(0)).double().square().sum()
+    active = (code > 0).double().mean(0)
+    return {
+        "l0": rounded(active.sum()),
+        "explained_variance": rounded(1 - missed),
+        "dead_fraction": rounded((active == 0).double().mean()),
     }
-    if all_rows is not None:
-        result["stability_played"] = result["stability"]
-        result["stability"] = stability_summary(ended, ended_f1s, clock)
+
+
+def feature_tables(sae, x: torch.Tensor, sample: Sample, within: bool = True) -> dict[str, np.ndarray]:
+    """Every feature's AUROC for every tile, on streams x [n, d_model] of the sample's rows that count.
+
+    colour [f, 3, 64], paper and sound [f, 64]; the same with "_within_ply" added, if asked for; f1 [f, 64] of
+    being active, for the paper's label; clock [f], the correlation with the ply.
+    """
+    code, labels = sae.encode(x), all_labels(sample)
+    tables = dict(zip(("colour", "paper", "sound"), split_table(auroc(code, labels)), strict=True))
     if within:
-        high = [table > STABILITY_THRESHOLD for table in paper_within]
-        result["colour_within_ply"] = colour_summary(colour_within)
+        names = ("colour_within_ply", "paper_within_ply", "sound_within_ply")
+        tables |= dict(zip(names, split_table(auroc_within(code, labels, sample.ply)), strict=True))
+    tables["f1"] = f1((code > 0).numpy(), sample.paper)
+    tables["clock"] = _correlation(code, torch.from_numpy(sample.ply).float())
+    return tables
+
+
+def tables_of_all_rows(sae, x: torch.Tensor, sample: Sample, clock: np.ndarray) -> dict[str, np.ndarray]:
+    """paper, f1 and clock as in `feature_tables`, as the paper's code has them: rows after the end count too.
+
+    x: streams [n_games * 52, d_model] of all rows.
+    """
+    code, label = sae.encode(x), sample.paper_of_all_rows
+    table = np.nan_to_num(auroc(code, label), nan=0.0)
+    return {"paper": table, "f1": f1((code > 0).numpy(), label), "clock": clock}
+
+
+def summaries(tables: list[dict], of_all_rows: list[dict] | None = None) -> dict:
+    """Figs. 3 and 5 of the SAEs of one stage, from their `feature_tables`.
+
+    of_all_rows: their `tables_of_all_rows`; then "stability" is of these, and "stability_played" of the
+    others.
+    """
+
+    def each(name, of=tables):
+        return [table[name] for table in of]
+
+    def stability(of):
+        return stability_summary(each("paper", of), each("f1", of), each("clock", of))
+
+    result = {
+        "colour": colour_summary(each("colour")),
+        "stability": stability(of_all_rows or tables),
+        "sound": {"n_above": [int((table > STABILITY_THRESHOLD).sum()) for table in each("sound")]},
+    }
+    if of_all_rows:
+        result["stability_played"] = stability(tables)
+    if "paper_within_ply" in tables[0]:
+        high = [table > STABILITY_THRESHOLD for table in each("paper_within_ply")]
+        result["colour_within_ply"] = colour_summary(each("colour_within_ply"))
         result["stability_within_ply"] = {
             "per_tile": [table.sum(0).tolist() for table in high],
             "n_above": [int(table.sum()) for table in high],
         }
-    return result, first
+    return result
 
 
 # The audit: chosen on some games, reported on others, beside what everybody should compare with ------------
@@ -214,46 +233,41 @@ def audit_rivals(sample: Sample, n_resamples: int) -> dict:
     }
 
 
-def audit_features(code, sample: Sample, new_code, new: Sample, n_resamples: int, n_games: int) -> dict:
+def audit_features(
+    tables: dict, code, sample: Sample, new_code, new: Sample, n_resamples: int, n_games: int
+) -> dict:
     """`audit` of the best feature for each tile, chosen on the code of one sample, reported on another's.
 
-    Each comparison chooses by its own AUROC (among occupied tiles, on the first n_games games only). `chosen`
-    is the mean over sides that the choice itself saw: by it, and not by what is reported, stages may be
-    compared to pick one.
+    tables: `feature_tables` of that code. Each comparison chooses by its own AUROC (among occupied tiles, on
+    the first n_games games only). `chosen` is the mean over sides that the choice itself saw: by it, and not
+    by what is reported, stages may be compared to pick one.
     """
-    truth = np.concatenate([sample.paper, sample.sound], axis=1)
-    tables = {"all": auroc(code, truth), "within_ply": auroc_within(code, truth, sample.ply)}
-    tables["within_ply_occupied"] = _auroc_among_occupied(code, sample, n_games)
+    among_occupied = _auroc_among_occupied(code, sample, n_games)
     new_code, result = np.asarray(new_code), {}
-    for label, at in zip(LABELS, (0, 64), strict=True):
+    for at, label in enumerate(LABELS):
+        seen = (tables[label], tables[f"{label}_within_ply"], among_occupied[:, at])
         result[label] = {}
-        for report in REPORTS:
-            table = tables[report][:, at : at + 64]
-            columns = np.nan_to_num(table, nan=0.0).argmax(0)
+        for report, table in zip(REPORTS, seen, strict=True):
+            columns = table.argmax(0)
             found = audit(new_code[:, columns], new, label, report, n_resamples)
-            found["chosen"] = rounded(_mean(np.nan_to_num(table, nan=-1.0).max(0)[SIDES]))
+            found["chosen"] = rounded(table.max(0)[SIDES].mean())
             result[label][report] = found | {"features": columns.tolist()}
     return result
 
 
 def _auroc_among_occupied(code, sample: Sample, n_games: int) -> np.ndarray:
-    """AUROC within a ply among boards where the tile is occupied, [f, 128]: paper, then sound."""
+    """AUROC within a ply among boards where the tile is occupied, [f, 2, 64] for paper and sound; 0 for
+    none.
+    """
     few = sample.game < n_games
     code, ply = code[torch.from_numpy(few)], sample.ply[few]
     occupied = sample.rows(sample.boards)[few] > 0
     labels = np.stack([sample.paper[few], sample.sound[few]], axis=-1)
-    table = np.full((code.shape[1], 2, 64), np.nan)
+    table = np.zeros((code.shape[1], 2, 64))
     for tile in range(64):
         rows = np.flatnonzero(occupied[:, tile])
-        here = labels[rows, tile]
-        if here.any():
-            table[:, :, tile] = auroc_within(code[rows], here, ply[rows])
-    return table.reshape(-1, 128)
-
-
-def _mean(values) -> float:
-    """Of the values that are AUROCs; −1 marks those that are none."""
-    return float(values[values >= 0].mean()) if (values >= 0).any() else float("nan")
+        table[:, :, tile] = np.nan_to_num(auroc_within(code[rows], labels[rows, tile], ply[rows]), nan=0.0)
+    return table
 
 
 def agreement(saes: list, x: torch.Tensor, l0_floor: float = 1e-4) -> dict:
@@ -303,14 +317,3 @@ def _mean_interval(table) -> dict | None:
     mean = np.nanmean(table, axis=1)
     low, high = np.quantile(mean[1:], [0.025, 0.975])
     return {"mean": rounded(mean[0]), "low": rounded(low), "high": rounded(high)}
-
-
-def rounded(value) -> float | None:
-    """To four digits, for the results file; null for NaN, which JSON does not have."""
-    return None if np.isnan(value := float(value)) else round(value, 4)
-
-
-def round_all(values) -> list:
-    """`rounded`, of an array of any shape."""
-    values = np.asarray(values, float)
-    return rounded(values) if values.ndim == 0 else [round_all(value) for value in values]

@@ -11,25 +11,20 @@ from ..files import atomic_write
 from .claims import PAPER_FIG_2, probe_accuracy, stability_counts
 from .features import REPORTS, SIDES
 from .protocol import COLOUR_THRESHOLD, STABILITY_THRESHOLD
-
-
-def _stages(results, part):
-    found = {int(name.split("/")[1]): value for name, value in results.items() if name.startswith(part + "/")}
-    return dict(sorted(found.items()))
+from .results import by_stage
 
 
 def fig_2(results: dict) -> Figure:
     """Accuracy of linear probes at each stage, with the paper's curve and the controls that there are."""
     found = results["results"]
-    ours = [entry for _, entry in sorted(probe_accuracy(found).items())]
+    ours = list(probe_accuracy(found).values())
     n = len(ours)
     curves = {"this network": [entry["accuracy"] for entry in ours]}
     curves["Du et al. 2025, Fig. 2"] = np.append(np.mean(PAPER_FIG_2, 0) / 100, [np.nan] * (n - 8))
     controls = {}
-    for name, kind in (("random weights", "random weights"), ("shuffled labels", "shuffled labels")):
-        if probes := _stages(found, "probes"):
-            controls[name] = [entry[kind]["accuracy"] for entry in probes.values()]
-    if "majority" in found:
+    if probes := by_stage(found, "probes"):
+        for name in ("random weights", "shuffled labels"):
+            controls[name] = [entry[name]["accuracy"] for entry in probes.values()]
         controls["majority"] = found["majority"]["mine/theirs"]["accuracy"]
     bands = ([entry["low"] for entry in ours], [entry["high"] for entry in ours])
     return plots.layer_curve(
@@ -43,12 +38,14 @@ def quirks(results: dict) -> Figure | None:
     if found is None:
         return None
     curves = {name: [entry["accuracy"] for entry in stages] for name, stages in found.items()}
-    return plots.layer_curve(curves, "share of squares read correctly").figure
+    ax = plots.layer_curve(curves, "share of squares read correctly")
+    ax.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax.figure
 
 
 def fig_3(results: dict) -> Figure:
     """How often each tile is among the 50 best (feature, tile, class) triples, at each stage."""
-    parts = _stages(results["results"], "features")
+    parts = by_stage(results["results"], "features")
     maps = [np.sum(part["colour"]["top"], axis=0) for part in parts.values()]
     label = f"among the 50 best above {COLOUR_THRESHOLD}"
     return plots.board_heatmaps(maps, [f"stage {stage}" for stage in parts], label, vmin=0)
@@ -56,7 +53,7 @@ def fig_3(results: dict) -> Figure:
 
 def fig_3_by_class(results: dict) -> Figure:
     """The best AUROC of any feature for each tile, by class and stage, over all and within a ply."""
-    parts = _stages(results["results"], "features")
+    parts = by_stage(results["results"], "features")
     fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True)
     for ax, (key, title) in zip(
         axes, (("colour", "all positions"), ("colour_within_ply", "at the same move")), strict=True
@@ -83,7 +80,7 @@ def fig_4(results: dict) -> Figure:
 
 def fig_5(results: dict) -> Figure:
     """How many features pass the stability threshold on each tile, at each stage: first SAE seed."""
-    parts = _stages(results["results"], "features")
+    parts = by_stage(results["results"], "features")
     maps = [np.array(part["stability"]["per_tile"][0]) for part in parts.values()]
     label = f"features with AUROC > {STABILITY_THRESHOLD}"
     return plots.board_heatmaps(maps, [f"stage {stage}" for stage in parts], label, vmin=0)
@@ -92,7 +89,7 @@ def fig_5(results: dict) -> Figure:
 def fig_5_counts(results: dict) -> Figure:
     """Pairs above the threshold at each stage, with those that remain within a ply, and random weights."""
     found = results["results"]
-    parts, control = _stages(found, "features"), _stages(found, "control_features")
+    parts, control = by_stage(found, "features"), by_stage(found, "control_features")
     curves = {
         "all positions": list(stability_counts(found).values()),
         "at the same move": [np.mean(p["stability_within_ply"]["n_above"]) for p in parts.values()],
@@ -105,7 +102,7 @@ def fig_5_counts(results: dict) -> Figure:
 def audit(results: dict) -> Figure:
     """Chosen features on new games, mean over the 24 side tiles, beside scores that know no network."""
     found = results["results"]
-    parts, control = _stages(found, "features"), _stages(found, "control_features")
+    parts, control = by_stage(found, "features"), by_stage(found, "control_features")
     titles = dict(zip(REPORTS, ("all positions", "same move", "same move, occupied"), strict=True))
     fig, axes = plt.subplots(2, 3, figsize=(10, 6), sharex=True, sharey=True)
     for row, (label, name) in zip(axes, (("paper", "paper's label"), ("sound", "proven")), strict=True):
@@ -121,7 +118,7 @@ def audit(results: dict) -> Figure:
             }
             plots.layer_curve(
                 curves,
-                "mean AUROC",
+                f"mean AUROC, {len(SIDES)} side tiles",
                 controls,
                 {"features": bands},
                 ax,
@@ -130,6 +127,7 @@ def audit(results: dict) -> Figure:
                 xlabel="stage",
             )
             ax.get_legend().remove()
+            ax.label_outer()
     handles, names = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
     return fig
@@ -138,7 +136,7 @@ def audit(results: dict) -> Figure:
 def interior(results: dict) -> Figure:
     """Proven stability, tile by tile: chosen features of the best stage beside the nearest corner."""
     found = results["results"]
-    parts = _stages(found, "features")
+    parts = by_stage(found, "features")
     report = "within_ply"
     best = max(parts, key=lambda stage: parts[stage]["audit"]["sound"][report]["chosen"])
     maps = [
@@ -152,7 +150,7 @@ def interior(results: dict) -> Figure:
 
 def sparse_probes(results: dict) -> Figure | None:
     """How well 1, 4 and 16 features read tiles, for each kind of feature, beside the linear probe."""
-    parts = _stages(results["results"], "sparse_probes")
+    parts = by_stage(results["results"], "sparse_probes")
     if not parts:
         return None
     fig, axes = plt.subplots(1, len(parts), figsize=(3.2 * len(parts), 3.4), sharey=True, squeeze=False)
@@ -184,7 +182,6 @@ FIGURES = {
     "interior": interior,
     "sparse_probes": sparse_probes,
 }
-assert len(SIDES) == 24  # the figures say so
 
 
 def draw_all(results: dict, folder: str | Path) -> list[Path]:

@@ -9,9 +9,9 @@ from ..training import evaluate
 from .context import Run
 from .dictionary_parts import dictionaries_part, sparse_probes_part
 from .feature_parts import control_features_part, features_part, rivals_part, sae_quirks_part
-from .features import rounded
 from .probe_parts import majority_part, neurons_part, probes_part, published_probes_part
-from .protocol import Protocol
+from .protocol import PUBLISHED, Protocol
+from .results import rounded
 
 
 def model_part(run: Run) -> dict:
@@ -29,7 +29,7 @@ def parts(protocol: Protocol, n_layer: int) -> dict[str, tuple[Callable[[Run], d
     def add(name, function, stage, share):
         listed[f"{name}/{stage}"] = (lambda run: function(run, stage), share)
 
-    if protocol.norm_over_time:
+    if protocol == PUBLISHED:
         listed["published_probes"] = (published_probes_part, 8.0)
     else:
         listed["majority"] = (majority_part, 0.2)
@@ -39,7 +39,7 @@ def parts(protocol: Protocol, n_layer: int) -> dict[str, tuple[Callable[[Run], d
     for stage in stages:
         add("features", features_part, stage, 4.0)
         add("control_features", control_features_part, stage, 1.5)
-    if protocol.wrong_axis:
+    if protocol == PUBLISHED:
         for stage in (1, n_layer // 2):
             add("sae_quirks", sae_quirks_part, stage, 4.0)
     else:

@@ -1,20 +1,21 @@
 """The parts about linear probes: Fig. 2 with its controls and quirks, and Fig. 4."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from ..games import random_games, replay
 from ..labels import colours, contents_before
-from ..probes import LinearProbe, MajorityBaseline, MLPProbe, accuracy, shuffled
+from ..probes import LinearProbe, MajorityBaseline, MLPProbe, accuracy, balanced_accuracy, shuffled
 from ..sae import linear_fall
 from ..scoring import bootstrap_interval
-from .context import SEED, Run, balanced
+from .context import SEED, Run
 from .data import PLIES, Sample, sample, until_first_pass
-from .features import CLASSES, round_all, rounded
-from .protocol import COSINE_THRESHOLD, Protocol
+from .features import CLASSES
+from .protocol import CORRECTED, COSINE_THRESHOLD, PROBE_QUIRKS, PUBLISHED, Protocol
 from .published import BATCH_GAMES, PublishedProbe, batches_of_streams
+from .results import round_all, rounded
 
 # Fig. 2: linear probes -------------------------------------------------------------------------------
 
@@ -29,7 +30,7 @@ def _read(predicted: np.ndarray, labels: np.ndarray) -> dict:
     """What is reported of a reading int8 [n_games, 52, 64]."""
     return {
         **_of_games(accuracy(predicted, labels, by="game")),
-        "balanced": rounded(balanced(predicted, labels)),
+        "balanced": rounded(balanced_accuracy(predicted, labels)),
         "by_ply": round_all(accuracy(predicted, labels, by="ply")),
         "by_square": round_all(accuracy(predicted, labels, by="square")),
     }
@@ -113,52 +114,32 @@ def majority_part(run: Run) -> dict:
     }
 
 
-@dataclass(frozen=True)
-class Quirks:
-    """Which of the published probe's quirks are on."""
-
-    labels_before: bool = False
-    norm_over_time: bool = False
-    cycled: bool = False
-    dropout: float = 0.0
-
-
-QUIRKS = {
-    "none": Quirks(),
-    "labels before the move": Quirks(labels_before=True),
-    "LayerNorm over time": Quirks(norm_over_time=True),
-    "cycled learning rate": Quirks(cycled=True),
-    "dropout on": Quirks(dropout=0.2),
-    "all": Quirks(True, True, True, 0.2),
-}
-
-
 def published_probes_part(run: Run) -> dict:
     """Fig. 2 as published, and which of its quirks matter: {quirk: accuracy of each stage}."""
-    stages = run.protocol.stages(run.model.config.n_layer)
+    stages, d_model = run.protocol.stages(run.model.config.n_layer), run.model.config.d_model
     games = until_first_pass(random_games(run.sizes.probe_games, SEED + 1))
     n_steps = -(-len(games) // BATCH_GAMES)
     results = {}
     # Probes that see the same streams take turns on each batch.
-    for dropout in (0.0, 0.2):
+    for dropout in (CORRECTED.dropout, PUBLISHED.dropout):
         probes = {
-            name: PublishedProbe(len(stages), run.model.config.d_model, quirks.norm_over_time, quirks.cycled)
-            for name, quirks in QUIRKS.items()
-            if quirks.dropout == dropout
+            name: PublishedProbe(len(stages), d_model, quirk.norm_over_time, quirk.cycled_rate)
+            for name, quirk in PROBE_QUIRKS.items()
+            if quirk.dropout == dropout
         }
         for x, labels in batches_of_streams(run.model, games, stages, dropout, SEED):
             for name, probe in probes.items():
                 fall = linear_fall(probe.n_steps, n_steps)
-                probe.step(x, labels[QUIRKS[name].labels_before], fall)
+                probe.step(x, labels[PROBE_QUIRKS[name].labels_before], fall)
         shares = {name: [] for name in probes}
         for x, labels in batches_of_streams(run.model, run.split[2], stages, dropout, SEED + len(games)):
             for name, probe in probes.items():
-                shares[name].append(probe.accuracy(x, labels[QUIRKS[name].labels_before]))
+                shares[name].append(probe.accuracy(x, labels[PROBE_QUIRKS[name].labels_before]))
         for name, of_games in shares.items():
             results[name] = [_of_games(row) for row in torch.cat(of_games, 1).numpy()]
     for at, stage in enumerate(stages):
         run.save(f"probe_{stage}", {"weight": probes["all"].weight[at]})
-    return {name: results[name] for name in QUIRKS}
+    return {name: results[name] for name in PROBE_QUIRKS}
 
 
 # Fig. 4: MLP neurons beside probe directions ---------------------------------------------------------

@@ -10,7 +10,7 @@ its SAEs read is not known, and here they take batches of 1,024 rows. The paper'
 0.9, its text says 0.7, which is taken here. Accuracy is a mean over games, so that games can be resampled.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 FIRST_PLY, LAST_PLY = 4, 55
 COLOUR_THRESHOLD, STABILITY_THRESHOLD = 0.7, 0.8  # of AUROC: Fig. 3, and Fig. 5 with Tables 1-7
@@ -75,14 +75,29 @@ PUBLISHED = Protocol(
 )
 PROTOCOLS = {protocol.name: protocol for protocol in (PUBLISHED, CORRECTED)}
 
-# What each quirk does to SAEs, one at a time on top of the corrected protocol.
+
+def _corrected_but(**changes) -> Protocol:
+    return replace(CORRECTED, **changes)
+
+
+# Quirks one at a time on top of the corrected protocol: of the published probe, and of the SAEs.
+_NONE, _DROPOUT = _corrected_but(), _corrected_but(dropout=0.2)
+_BEFORE, _CYCLED = _corrected_but(labels_before=True), _corrected_but(cycled_rate=True)
+PROBE_QUIRKS = {
+    "none": _NONE,
+    "labels before the move": _BEFORE,
+    "LayerNorm over time": _corrected_but(norm_over_time=True),
+    "cycled learning rate": _CYCLED,
+    "dropout on": _DROPOUT,
+    "all": PUBLISHED,
+}
 SAE_QUIRKS = {
-    "none": {},
-    "dropout on": {"dropout": 0.2},
-    "wrong axis": {"wrong_axis": True},
-    "cycled learning rate": {"cycled_rate": True},
-    "labels before the move": {"labels_before": True},
-    "rows after the end": {"ended_rows": True, "cut_at_pass": True},
+    "none": _NONE,
+    "dropout on": _DROPOUT,
+    "wrong axis": _corrected_but(wrong_axis=True),
+    "cycled learning rate": _CYCLED,
+    "labels before the move": _BEFORE,
+    "rows after the end": _corrected_but(ended_rows=True, cut_at_pass=True),
 }
 
 

@@ -1,5 +1,6 @@
 """The quirks of the paper's public code, as far as they need code of their own."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -11,17 +12,16 @@ from ..model import GPT
 from ..probes import N_CLASSES
 from ..sae import SparseAutoencoder, random_matrix
 from .data import PLIES, sample, streams
-from .protocol import Protocol
+from .protocol import CORRECTED, PUBLISHED
 
 BATCH_GAMES = 64
 RATE, LOWEST_RATE, HALF_CYCLE = 1e-3, 1e-6, 10
-WEIGHT_DECAY = 0.01  # AdamW's default
 _CHUNK = 20 * BATCH_GAMES  # games whose streams are held at a time
 
 
 def cycled_rate(step: int, n_steps: int = 0) -> float:
     """Factor of the learning rate: a cosine meant to fall once, which swings every 20 steps instead."""
-    cosine = torch.cos(torch.tensor(torch.pi * (step % (2 * HALF_CYCLE)) / HALF_CYCLE)).item()
+    cosine = math.cos(math.pi * step / HALF_CYCLE)
     lowest = LOWEST_RATE / RATE
     return lowest + (1 - lowest) * (1 + cosine) / 2
 
@@ -41,7 +41,7 @@ class PublishedProbe:
         self.gain = torch.ones(n_stages, 1, len(PLIES), d_model)
         self.offset = torch.zeros(n_stages, 1, len(PLIES), d_model)
         parameters = [self.matrix, self.gain, self.offset] if norm_over_time else [self.matrix]
-        self.adam = torch.optim.AdamW(parameters, lr=RATE, weight_decay=WEIGHT_DECAY, fused=True)
+        self.adam = torch.optim.AdamW(parameters, lr=RATE, weight_decay=PUBLISHED.weight_decay, fused=True)
         self.n_steps = 0
 
     @property
@@ -100,8 +100,8 @@ def batches_of_streams(
         part = games[start : start + _CHUNK]
         x = streams(model, part, stages, dropout, seed + start)
         labels = {
-            before: torch.from_numpy(sample(part, Protocol("", labels_before=before)).labels).long()
-            for before in (False, True)
+            protocol.labels_before: torch.from_numpy(sample(part, protocol).labels).long()
+            for protocol in (CORRECTED, PUBLISHED)
         }
         for first in range(0, len(part), BATCH_GAMES):
             batch = slice(first, first + BATCH_GAMES)

@@ -17,10 +17,9 @@ from .claims import judge
 from .context import SEED, Run
 from .parts import parts
 from .protocol import FULL, MIN_BLOCKS, PROTOCOLS, Sizes
+from .results import RESULTS, SCHEMA, read_results
 
-SCHEMA = 1
-RESULTS = "results.json"
-_AFTERWARDS = ("__init__.py", "claims.py", "figures.py", "run.py")  # they change no number
+_AFTERWARDS = ("__init__.py", "claims.py", "figures.py", "results.py", "run.py")  # they change no number
 
 
 def reproduce(
@@ -99,20 +98,6 @@ def code_fingerprint() -> str:
     for path in [*(package / f"{name}.py" for name in used), *sorted(here)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def read_results(path: str | Path) -> dict:
-    """The results file of a run. Raises OthelloEduError for a file that is not one, or of another schema."""
-    path = Path(path)
-    path = path / RESULTS if path.is_dir() else path
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        schema = results["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OthelloEduError(f"{path} is not a results file of `othello-edu reproduce`: {error}") from error
-    if schema != SCHEMA:
-        raise OthelloEduError(f"{path} has schema {schema}; this version reads schema {SCHEMA}: run it again")
-    return results
 
 
 def _load(model) -> tuple[str, GPT]:

@@ -1,0 +1,42 @@
+"""The results file: numbers as it holds them, and how it is read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import OthelloEduError
+
+SCHEMA = 1
+RESULTS = "results.json"
+
+
+def read_results(path: str | Path) -> dict:
+    """The results file of a run. Raises OthelloEduError for a file that is not one, or of another schema."""
+    path = Path(path)
+    path = path / RESULTS if path.is_dir() else path
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        schema = results["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OthelloEduError(f"{path} is not a results file of `othello-edu reproduce`: {error}") from error
+    if schema != SCHEMA:
+        raise OthelloEduError(f"{path} has schema {schema}; this version reads schema {SCHEMA}: run it again")
+    return results
+
+
+def by_stage(found: dict, part: str) -> dict[int, dict]:
+    """{stage: result} of a part that runs for each stage, in order."""
+    numbers = {int(name.split("/")[1]): value for name, value in found.items() if name.startswith(part + "/")}
+    return dict(sorted(numbers.items()))
+
+
+def rounded(value) -> float | None:
+    """To four digits, for the results file; null for NaN, which JSON does not have."""
+    return None if np.isnan(value := float(value)) else round(value, 4)
+
+
+def round_all(values) -> list:
+    """`rounded`, of an array of any shape."""
+    values = np.asarray(values, float)
+    return rounded(values) if values.ndim == 0 else [round_all(value) for value in values]
