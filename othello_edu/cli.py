@@ -60,19 +60,19 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
-    from .reproduction import FULL, QUICK, reproduce  # here: `train` should not wait for it
+    from .reproduction import SIZES, reproduce  # here: `train` should not wait for it
 
     results = reproduce(
         arguments.model,
         arguments.protocol,
         arguments.out,
-        QUICK if arguments.quick else FULL,
+        SIZES[arguments.size],
         arguments.device,
     )
     for claim in results["claims"]:
         print(f"{claim['source']:12} {claim['verdict']:15} {claim['says']}")
-    if arguments.quick:
-        print("--quick: these verdicts rest on far too little data, and mean nothing")
+    if arguments.size == "quick":
+        print("--size quick: these verdicts rest on far too little data, and mean nothing")
     print(f"written: {arguments.out / 'results.json'}")
     try:
         from .reproduction.figures import draw_all
@@ -182,7 +182,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--protocol", choices=("published", "corrected"), default="corrected")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    command.add_argument("--quick", action="store_true", help="far too little data: whether it runs at all")
+    command.add_argument(
+        "--size",
+        choices=("full", "short", "quick"),
+        default="full",
+        help="short: a quarter of the work, for one of several networks; quick: whether it runs at all",
+    )
     command.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
     )

@@ -34,6 +34,7 @@ from othello_edu.reproduction.claims import (
 )
 from othello_edu.reproduction.data import PLIES, sample, streams, until_first_pass
 from othello_edu.reproduction.features import (
+    CORNER,
     CORNERS,
     EDGE,
     INTERIOR,
@@ -42,7 +43,9 @@ from othello_edu.reproduction.features import (
     audit,
     audit_features,
     colour_summary,
+    corner_tables,
     feature_tables,
+    rivals,
     stability_summary,
 )
 from othello_edu.reproduction.figures import FIGURES, draw_all
@@ -159,7 +162,8 @@ def test_the_command_runs_a_folder_and_prints_the_verdicts(done, model, tmp_path
         name,
         "--out",
         str(out),
-        "--quick",
+        "--size",
+        "quick",
     ]
     assert main([*arguments, "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
@@ -373,11 +377,24 @@ def test_features_are_chosen_on_some_games_and_reported_on_others(new):
 
     code = torch.from_numpy(codes(old, True))
     tables = feature_tables(Known(), code, old)
-    found = audit_features(tables, code, old, codes(new, False), new, 10, 100)["sound"]
+    found = audit_features(tables, code, old, codes(new, False), new, corner_tables(new, 10), 100)["sound"]
     for report in ("within_ply", "within_ply_occupied"):
         assert found[report]["features"][3] == 0 and found[report]["tiles"][3] == 1
         assert found[report]["features"][4] == 1 and abs(found[report]["tiles"][4] - 0.5) < 0.15
         assert found[report]["chosen"] > found[report]["sides"]["mean"]
+
+
+def test_a_rival_is_subtracted_resample_by_resample(new):
+    """Two scores that are the same in order differ by exactly nothing, however wide their intervals."""
+    corner = corner_tables(new, 30)
+    score = 2 * rivals(new)[CORNER] + 1
+    for (label, report), table in corner.items():
+        found = audit(score, new, label, report, 30, table)
+        assert found["above"]["sides"] == {"mean": 0, "low": 0, "high": 0}
+    known = audit(new.sound.astype(np.float32), new, "sound", "within_ply", 30, corner["sound", "within_ply"])
+    assert known["above"]["sides"]["mean"] == pytest.approx(
+        1 - np.nanmean(corner["sound", "within_ply"][0, SIDES]), abs=1e-4
+    )
 
 
 def test_the_same_features_in_another_order_agree_and_random_ones_do_not():

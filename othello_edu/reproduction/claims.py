@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import OthelloEduError
-from .features import CLOCK_TILES, EDGE, GRID
+from .features import CLOCK_TILES, CORNER, EDGE, GRID
 from .results import by_stage, rounded
 
 REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable"
@@ -264,19 +264,23 @@ def _more_than_rivals(found):
     def sides(part):
         return part["audit"]["paper"]["within_ply_occupied"]
 
-    corner = found["rivals"]["nearest corner taken"]["paper"]["within_ply_occupied"]["sides"]
+    corner = found["rivals"][CORNER]["paper"]["within_ply_occupied"]["sides"]
     stages = {stage: part for stage, part in by_stage(found, "features").items() if 1 <= stage <= 7}
     # The stage is chosen by what the choice of features saw, not by what is reported.
     chosen = max(stages, key=lambda stage: sides(stages[stage])["chosen"] or 0)
     ours, random = sides(stages[chosen])["sides"], sides(found[f"control_features/{chosen}"])["sides"]
-    if not (ours and random and corner):
+    above = sides(stages[chosen])["above"]["sides"]
+    if not (ours and random and corner and above):
         return UNTESTABLE, {}
     numbers = {
         "stage": chosen,
         "features": ours["mean"],
         "from": ours["low"],
         "to": ours["high"],
-        "nearest corner taken": corner["mean"],
+        CORNER: corner["mean"],
+        "features above corner": above["mean"],
+        "above from": above["low"],
+        "above to": above["high"],
         "random weights": random["mean"],
     }
     if ours["low"] > corner["high"]:

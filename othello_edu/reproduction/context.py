@@ -15,6 +15,7 @@ from ..games import Games, split_games
 from ..model import GPT
 from ..sae import fit
 from .data import Sample, sample, streams, until_first_pass
+from .features import corner_tables
 from .protocol import Protocol, Sizes
 
 SEED = 41  # of the games of a run
@@ -59,6 +60,11 @@ class Run:
     def new(self) -> Sample:
         """The games on which chosen things are reported."""
         return sample(self.split[2], self.protocol)
+
+    @cached_property
+    def corner(self) -> dict[tuple[str, str], np.ndarray]:
+        """`features.corner_tables` of the new games."""
+        return corner_tables(self.new, self.sizes.n_resamples)
 
     def streams(self, games: Games, stage: int, model: GPT | None = None) -> torch.Tensor:
         """Streams of one stage as the protocol sees them, [n_games, 52, d_model]."""

@@ -69,10 +69,8 @@ def _score(saes: list, every: torch.Tensor, part: Sample, protocol: Protocol, wi
 
 
 def _audit(run: Run, sae, tables: dict, x, new_x) -> dict:
-    sizes = run.sizes
-    return audit_features(
-        tables, sae.encode(x), run.score, sae.encode(new_x), run.new, sizes.n_resamples, sizes.sparse_games
-    )
+    codes = sae.encode(x), sae.encode(new_x)
+    return audit_features(tables, codes[0], run.score, codes[1], run.new, run.corner, run.sizes.sparse_games)
 
 
 def features_part(run: Run, stage: int) -> dict:

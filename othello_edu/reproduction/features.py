@@ -186,6 +186,7 @@ def summaries(tables: list[dict], of_all_rows: list[dict] | None = None) -> dict
 
 LABELS = ("paper", "sound")
 REPORTS = ("all", "within_ply", "within_ply_occupied")
+CORNER = "nearest corner taken"
 
 
 def rivals(sample: Sample) -> dict[str, np.ndarray]:
@@ -194,17 +195,17 @@ def rivals(sample: Sample) -> dict[str, np.ndarray]:
     return {
         "ply": np.repeat(ply_score(boards), 64, axis=1),
         "tile occupied": occupied_score(boards),
-        "nearest corner taken": nearest_corner_score(boards),
+        CORNER: nearest_corner_score(boards),
     }
 
 
-def audit(score: np.ndarray, sample: Sample, label: str, report: str, n_resamples: int) -> dict:
-    """How well score [n, 64] tells each tile's stability ("paper" or "sound"), in one of the comparisons.
+def resampled(score: np.ndarray, sample: Sample, label: str, report: str, n_resamples: int) -> np.ndarray:
+    """AUROC of score [n, 64] for each tile's stability, in one of the comparisons.
 
-    The AUROC of every tile [64] (null where there is none), and its mean over sides, corners and interior
-    with a 95% interval from resampled games.
+    Returns float64 [1 + n_resamples, 64]: on the games as they are, then on each resample. These are the
+    same every time, so that tables of two scores may be subtracted.
     """
-    table = auroc_resampled(
+    return auroc_resampled(
         score,
         getattr(sample, label),
         sample.game,
@@ -213,13 +214,42 @@ def audit(score: np.ndarray, sample: Sample, label: str, report: str, n_resample
         among=sample.rows(sample.boards) > 0 if report == "within_ply_occupied" else None,
         n_resamples=n_resamples,
     )
-    return {
-        "tiles": round_all(table[0]),
-        **{name: _mean_interval(table[:, tiles]) for name, tiles in PLACES.items()},
-    }
 
 
 PLACES = {"sides": SIDES, "corners": CORNERS, "interior": INTERIOR}
+
+
+def _places(table: np.ndarray) -> dict:
+    return {name: _mean_interval(table[:, tiles]) for name, tiles in PLACES.items()}
+
+
+def audit(
+    score: np.ndarray,
+    sample: Sample,
+    label: str,
+    report: str,
+    n_resamples: int,
+    rival: np.ndarray | None = None,
+) -> dict:
+    """How well score [n, 64] tells each tile's stability ("paper" or "sound"), in one of the comparisons.
+
+    The AUROC of every tile [64] (null where there is none), and its mean over sides, corners and interior
+    with a 95% interval from resampled games. rival: `resampled` of another score; then "above" has the
+    difference to it in the same places, resample by resample, so that what both owe to the games cancels.
+    """
+    table = resampled(score, sample, label, report, n_resamples)
+    found = {"tiles": round_all(table[0]), **_places(table)}
+    return found if rival is None else found | {"above": _places(table - rival)}
+
+
+def corner_tables(sample: Sample, n_resamples: int) -> dict[tuple[str, str], np.ndarray]:
+    """`resampled` of the strongest score that knows no network, {(label, report): [1 + n_resamples, 64]}."""
+    score = rivals(sample)[CORNER]
+    return {
+        (label, report): resampled(score, sample, label, report, n_resamples)
+        for label in LABELS
+        for report in REPORTS
+    }
 
 
 def audit_rivals(sample: Sample, n_resamples: int) -> dict:
@@ -234,13 +264,14 @@ def audit_rivals(sample: Sample, n_resamples: int) -> dict:
 
 
 def audit_features(
-    tables: dict, code, sample: Sample, new_code, new: Sample, n_resamples: int, n_games: int
+    tables: dict, code, sample: Sample, new_code, new: Sample, corner: dict, n_games: int
 ) -> dict:
     """`audit` of the best feature for each tile, chosen on the code of one sample, reported on another's.
 
-    tables: `feature_tables` of that code. Each comparison chooses by its own AUROC (among occupied tiles, on
-    the first n_games games only). `chosen` is the mean over sides that the choice itself saw: by it, and not
-    by what is reported, stages may be compared to pick one.
+    tables: `feature_tables` of that code. corner: `corner_tables` of the new sample, to be compared with.
+    Each comparison chooses by its own AUROC (among occupied tiles, on the first n_games games only).
+    `chosen` is the mean over sides that the choice itself saw: by it, and not by what is reported, stages may
+    be compared to pick one.
     """
     among_occupied = _auroc_among_occupied(code, sample, n_games)
     new_code, result = np.asarray(new_code), {}
@@ -249,7 +280,8 @@ def audit_features(
         result[label] = {}
         for report, table in zip(REPORTS, seen, strict=True):
             columns = table.argmax(0)
-            found = audit(new_code[:, columns], new, label, report, n_resamples)
+            rival = corner[label, report]
+            found = audit(new_code[:, columns], new, label, report, len(rival) - 1, rival)
             found["chosen"] = rounded(table.max(0)[SIDES].mean())
             result[label][report] = found | {"features": columns.tolist()}
     return result

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from .. import plots
 from ..files import atomic_write
 from .claims import PAPER_FIG_2, probe_accuracy, stability_counts
-from .features import REPORTS, SIDES
+from .features import CORNER, REPORTS, SIDES
 from .protocol import COLOUR_THRESHOLD, STABILITY_THRESHOLD
 from .results import by_stage
 
@@ -141,10 +141,10 @@ def interior(results: dict) -> Figure:
     best = max(parts, key=lambda stage: parts[stage]["audit"]["sound"][report]["chosen"])
     maps = [
         parts[best]["audit"]["sound"][report]["tiles"],
-        found["rivals"]["nearest corner taken"]["sound"][report]["tiles"],
+        found["rivals"][CORNER]["sound"][report]["tiles"],
     ]
     maps = [np.array([np.nan if value is None else value for value in tiles]) for tiles in maps]
-    titles = [f"features, stage {best}", "nearest corner taken"]
+    titles = [f"features, stage {best}", CORNER]
     return plots.board_heatmaps(maps, titles, "AUROC at the same move", vmin=0.5, vmax=1)
 
 

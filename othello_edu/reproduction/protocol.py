@@ -128,6 +128,17 @@ class Sizes:
 
 
 FULL = Sizes()
+# For each of several networks: what claims about GPTs need, and no more.
+SHORT = Sizes(
+    train_games=4_000,
+    panel_games=200,
+    sae_seeds=2,
+    control_seeds=1,
+    probe_games=20_000,
+    probe_fit_games=1_000,
+    dictionary_games=2_000,
+    n_resamples=100,
+)
 # Not enough for any conclusion: whether everything runs.
 QUICK = Sizes(
     train_games=120,
@@ -143,3 +154,4 @@ QUICK = Sizes(
     sparse_games=30,
     n_resamples=20,
 )
+SIZES = {"full": FULL, "short": SHORT, "quick": QUICK}
