@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from .board import SQUARE_NAMES, Board, parse_square
 from .engine import BLACK, EMPTY, WHITE, check_board_size, playable_squares
@@ -172,7 +173,8 @@ def board_heatmaps(
         image = _heat(ax, values, board_size, None, low, high, cmap, colour_bar=False)
     for ax in axes.flat[len(maps) :]:
         ax.set_visible(False)
-    _colour_bar(image, list(axes.flat), label)
+    of_counts = all(np.issubdtype(np.asarray(values).dtype, np.integer) for values in list_of_values)
+    _colour_bar(image, list(axes.flat), label, of_counts)
     return fig
 
 
@@ -338,6 +340,7 @@ def _heat(ax, values, board_size, label, low, high, cmap=None, colour_bar=True):
     return image
 
 
-def _colour_bar(image, ax, label: str | None) -> None:
-    bar = image.figure.colorbar(image, ax=ax, label=label or "", shrink=0.8, pad=0.03)
+def _colour_bar(image, ax, label: str | None, of_counts: bool = False) -> None:
+    ticks = MaxNLocator(integer=True) if of_counts else None
+    bar = image.figure.colorbar(image, ax=ax, label=label or "", shrink=0.8, pad=0.03, ticks=ticks)
     bar.outline.set_visible(False)

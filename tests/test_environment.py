@@ -98,3 +98,14 @@ def test_make_help_lists_the_commands_of_the_readme():
     assert {"book", "test", "lab", "notebooks", "lint", "bench", "clean", "set-url"} <= named
     for target in named:
         assert re.search(rf"^  {target} ", listed, re.MULTILINE), f"make help does not list {target}"
+
+
+def test_every_package_and_every_results_file_is_installed():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("othello_edu/**/__init__.py")
+    }
+    assert set(tools["packages"]) == found | {"othello_edu.results"}
+    folder = ROOT / tools["package-dir"]["othello_edu.results"]
+    (pattern,) = tools["package-data"]["othello_edu.results"]
+    assert set(folder.glob(pattern)) == set(folder.glob("*/*/results.json")) != set()

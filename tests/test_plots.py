@@ -198,3 +198,11 @@ def test_a_figure_is_drawn_into_the_axes_that_are_given():
 def test_what_cannot_be_drawn_is_refused_by_name(draw, told):
     with pytest.raises(OthelloEduError, match=told):
         draw()
+
+
+def test_a_colour_bar_of_counts_has_whole_numbers():
+    fig = plots.board_heatmaps([np.arange(64) // 32, np.zeros(64, int)], label="features")
+    ticks = fig.axes[-1].get_yticks()
+    assert len(ticks) > 1 and (ticks == np.round(ticks)).all()
+    fig = plots.board_heatmaps([np.linspace(0, 0.5, 64)])
+    assert (fig.axes[-1].get_yticks() % 1 != 0).any()

@@ -20,7 +20,16 @@ from othello_edu.labels import contents, contents_before
 from othello_edu.model import GPT, GPTConfig
 from othello_edu.pretrained import rounded as rounded_model
 from othello_edu.pretrained import save_model
-from othello_edu.reproduction import CORRECTED, PROTOCOLS, PUBLISHED, QUICK, context, read_results, reproduce
+from othello_edu.reproduction import (
+    CORRECTED,
+    PROTOCOLS,
+    PUBLISHED,
+    QUICK,
+    context,
+    load_results,
+    read_results,
+    reproduce,
+)
 from othello_edu.reproduction import run as run_module
 from othello_edu.reproduction.claims import (
     MIXED,
@@ -49,8 +58,10 @@ from othello_edu.reproduction.features import (
     stability_summary,
 )
 from othello_edu.reproduction.figures import FIGURES, draw_all
+from othello_edu.reproduction.protocol import SHORT
 from othello_edu.reproduction.published import PublishedProbe, PublishedSAE, cycled_rate
 from othello_edu.reproduction.results import round_all
+from othello_edu.reproduction.run import listed_parts
 from othello_edu.sae import SparseAutoencoder, fit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
@@ -88,10 +99,30 @@ def test_a_run_holds_every_figure_and_table_and_says_how_it_was_made(done, model
     assert results["sizes"]["sae_seeds"] == 2 and results["games_seed"] > 0
 
 
+def test_a_short_run_leaves_out_only_what_no_claim_rests_on(done):
+    results, _ = done
+    protocol = PROTOCOLS[results["protocol"]["name"]]
+    short = listed_parts(protocol, 8, SHORT)
+    left_out = set(listed_parts(protocol, 8, QUICK)) - set(short)
+    assert left_out and {part.split("/")[0] for part in left_out} <= {"dictionaries", "sae_quirks"}
+    without = {part: found for part, found in results["results"].items() if part not in left_out}
+    assert judge({"results": without}) == results["claims"]
+
+
+def test_committed_results_are_found_by_name():
+    results = load_results("small", "corrected")
+    assert (results["model"], results["protocol"]["name"]) == ("small", "corrected")
+    for name, protocol in (("nobody", "corrected"), ("../small", "corrected"), ("small", "mended")):
+        with pytest.raises(OthelloEduError, match="small/corrected"):
+            load_results(name, protocol)
+
+
 def test_every_figure_is_drawn_from_the_results_alone(done, tmp_path):
     results, _ = done
     drawn = {path.stem for path in draw_all(results, tmp_path)}
-    missing = {"fig_2_quirks"} if results["protocol"]["name"] == "corrected" else {"sparse_probes"}
+    missing = {"sparse_probes", "dictionaries"}
+    if results["protocol"]["name"] == "corrected":
+        missing = {"fig_2_quirks"}
     assert drawn == set(FIGURES) - missing
     assert all((tmp_path / f"{name}.svg").stat().st_size > 2000 for name in drawn)
 
@@ -564,8 +595,37 @@ def test_the_page_has_a_row_for_every_claim_with_its_numbers_and_its_threshold(d
     for row, claim in zip(rows, results["claims"], strict=True):
         assert row.startswith(f"| {claim['source']} | {claim['says']} |")
         assert row.count(f"**{claim['verdict']}**") == 2
-    assert "largest difference 0." in rows[1]
+    assert "largest difference: 0." in rows[1]
     assert sum(line.startswith("- ") for line in lines) == len(rows)
+
+
+def test_the_page_shows_each_network_and_what_holds_for_all(done):
+    results, _ = done
+    networks = [results | {"weights_sha256": str(seed)} for seed in range(3)]
+    lines = measured_tables.verdicts_table({"published": networks, "corrected": networks[:2]})
+    rows = [line for line in lines if line.startswith("| ")][2:]
+    assert len(rows) == len(results["claims"])
+    for row, claim in zip(rows, results["claims"], strict=True):
+        published, corrected = row.split(" | ")[2:]
+        assert published == f"{', '.join([claim['verdict']] * 3)}<br>**{claim['verdict']}**"
+        assert corrected.endswith("**not testable** |"), "two networks say nothing of GPTs"
+
+
+def test_the_page_follows_one_feature_through_the_stages_and_shows_the_best_pairs(quick):
+    def entry(feature, tiles):
+        return {"feature": feature, "tiles": tiles, "edge_tiles": tiles, "correlation_with_ply": 0.9}
+
+    for stage, part in measured_tables.by_stage(quick["results"], "features").items():
+        part["stability"]["features"] = [[entry(3, 9 + stage), entry(5, 12)], []]
+        part["stability"]["pairs"] = [[{"feature": 7, "tile": "a8", "auroc": 0.81, "f1": 0.5}] * 4]
+    quick["results"]["features/2"]["stability"]["features"][0] = [entry(5, 12)]
+    first, second = measured_tables.trace_table(quick)[2:]
+    last = 9 + max(measured_tables.by_stage(quick["results"], "features"))
+    assert first.startswith("| Table 1 | 3 | 9 (0.90) | 10 (0.90) | 0 | 12 (0.90) |")
+    assert first.endswith(f"| {last} (0.90) |") and second.startswith("| Table 2 | none |")
+    rows = measured_tables.pairs_table({"one": quick})[2:]
+    assert rows[0] == "| Table 3 | 1 | 0.881 | " + "<br>".join(["7 a8 0.810, 0.50"] * 3) + " |"
+    assert [row.split(" | ")[0] for row in rows] == [f"| Table {n}" for n in range(3, 8)]
 
 
 def test_evenness_is_one_for_a_flat_map_and_zero_for_one_tile():

@@ -1,9 +1,10 @@
 """Sphinx extension: tables of what was measured, from the files that the measurements wrote.
 
 `{timings} FILE` shows what `make notebooks` measured, `{sweep} FILE` what `tools/sweep.py` did. `{networks}
-FOLDER`, with names under it, shows the cards of these models; `{paper} FOLDER` shows the claims of the paper
-beside what `othello-edu reproduce` found, with runs by both protocols in the folder. These two folders are
-relative to the repository.
+FOLDER`, with names under it, shows the cards of these models. Of what `othello-edu reproduce` found, with
+runs by both protocols in a folder for each model: `{paper} FOLDER` shows the claims of the paper beside it;
+`{paper_networks} FOLDER`, with names of models under it, the verdicts on each of them; `{paper_features}
+FOLDER` the tables of single features. Folders are relative to the repository.
 """
 
 import json
@@ -13,6 +14,9 @@ from pathlib import Path
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
+
+from othello_edu.reproduction.claims import PAPER_BEST, over_models
+from othello_edu.reproduction.results import by_stage
 
 
 class MeasuredTable(SphinxDirective):
@@ -67,11 +71,30 @@ class Paper(MeasuredTable):
     made_by = "othello-edu reproduce"
 
     def record(self):
-        protocols = ("published", "corrected")
-        return {name: self.read(f"/{self.arguments[0]}/{name}/results.json") for name in protocols}
+        return self.runs(self.arguments[0])
+
+    def runs(self, folder):
+        """{protocol: results} of the runs in a folder."""
+        return {name: self.read(f"/{folder}/{name}/results.json") for name in ("published", "corrected")}
 
     def lines(self, runs):
         return paper_table(runs)
+
+
+class PaperFeatures(Paper):
+    def lines(self, runs):
+        return [*trace_table(runs["published"]), "", *pairs_table(runs)]
+
+
+class PaperNetworks(Paper):
+    has_content = True
+
+    def record(self):
+        each = [self.runs(f"{self.arguments[0]}/{name}") for name in self.content]
+        return {protocol: [runs[protocol] for runs in each] for protocol in each[0]}
+
+    def lines(self, runs):
+        return verdicts_table(runs)
 
 
 def paper_table(runs: dict[str, dict]) -> list[str]:
@@ -88,7 +111,7 @@ def paper_table(runs: dict[str, dict]) -> list[str]:
     for claims in zip(*(runs[name]["claims"] for name in names), strict=True):
         cells = []
         for claim in claims:
-            numbers = "; ".join(f"{name} {_number(value)}" for name, value in claim["numbers"].items())
+            numbers = "; ".join(f"{name}: {_number(value)}" for name, value in claim["numbers"].items())
             cells.append(f"**{claim['verdict']}**" + (f"<br>{numbers}" if numbers else ""))
         first = claims[0]
         lines.append(f"| {first['source']} | {first['says']} | " + " | ".join(cells) + " |")
@@ -96,10 +119,69 @@ def paper_table(runs: dict[str, dict]) -> list[str]:
     return [*lines, *thresholds, ":::"]
 
 
+def verdicts_table(runs: dict[str, list[dict]]) -> list[str]:
+    """A row for each claim, {protocol: results of several networks}: the verdicts, and the one on GPTs."""
+    lines = [
+        "| where | the paper says | " + " | ".join(f"{name}: each, and GPTs" for name in runs) + " |",
+        "| :-- | :-- | " + " | ".join(":--" for _ in runs) + " |",
+    ]
+    for claims in zip(*(over_models(of_protocol) for of_protocol in runs.values()), strict=True):
+        cells = [f"{', '.join(claim['verdicts'])}<br>**{claim['verdict']}**" for claim in claims]
+        lines.append(f"| {claims[0]['source']} | {claims[0]['says']} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def trace_table(results: dict) -> list[str]:
+    """Tables 1 and 2: the feature with most tiles above the threshold in any stage, of two SAE seeds, at
+    every stage. Only where all stages begin with the same matrix does a feature's number mean anything
+    across them.
+    """
+    stages = by_stage(results["results"], "features")
+    lines = [
+        "| where | feature | " + " | ".join(f"stage {stage}" for stage in stages) + " |",
+        "| :-- | --: | " + " | ".join("--:" for _ in stages) + " |",
+    ]
+    for seed, table in enumerate(("Table 1", "Table 2")):
+        found = {
+            stage: {entry["feature"]: entry for entry in part["stability"]["features"][seed]}
+            for stage, part in stages.items()
+        }
+        every = [entry for entries in found.values() for entry in entries.values()]
+        if not every:
+            lines.append(f"| {table} | none |" + " |" * len(stages))
+            continue
+        chosen = max(every, key=itemgetter("tiles"))["feature"]
+        cells = []
+        for entries in found.values():
+            entry = entries.get(chosen)
+            cells.append(f"{entry['tiles']} ({entry['correlation_with_ply']:.2f})" if entry else "0")
+        lines.append(f"| {table} | {chosen} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def pairs_table(runs: dict[str, dict], n: int = 3) -> list[str]:
+    """Tables 3 to 7: the best (feature, tile) pairs of the first SAE seed, as feature, tile, AUROC and F1."""
+    lines = [
+        "| where | stage | the paper's best | " + " | ".join(runs) + " |",
+        "| :-- | --: | --: | " + " | ".join(":--" for _ in runs) + " |",
+    ]
+    for table, (stage, paper) in PAPER_BEST.items():
+        cells = []
+        for results in runs.values():
+            pairs = results["results"][f"features/{stage}"]["stability"]["pairs"][0][:n]
+            cells.append(
+                "<br>".join(f"{p['feature']} {p['tile']} {p['auroc']:.3f}, {p['f1']:.2f}" for p in pairs)
+            )
+        lines.append(f"| {table} | {stage} | {paper:.3f} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def _number(value) -> str:
     if value is None:
         return "none"
-    return f"{value:.3f}" if isinstance(value, float) and not value.is_integer() else f"{value:g}"
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.3f}" if abs(value) < 2 else f"{value:.1f}"
+    return f"{value:g}"
 
 
 def networks_table(cards: dict[str, dict]) -> list[str]:
@@ -182,4 +264,6 @@ def setup(app):
     app.add_directive("sweep", Sweep)
     app.add_directive("networks", Networks)
     app.add_directive("paper", Paper)
+    app.add_directive("paper_networks", PaperNetworks)
+    app.add_directive("paper_features", PaperFeatures)
     return {"parallel_read_safe": True}

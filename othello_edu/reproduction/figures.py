@@ -170,6 +170,38 @@ def sparse_probes(results: dict) -> Figure | None:
     return fig
 
 
+def dictionaries(results: dict) -> Figure | None:
+    """Every kind of dictionary at the same L0: what it reconstructs, and what of the board it holds."""
+    parts = by_stage(results["results"], "dictionaries")
+    if not parts:
+        return None
+    measures = {
+        "explained_variance": "explained variance",
+        "loss_recovered": "loss recovered",
+        "coverage": "coverage",
+        "board_f1": "board F1",
+    }
+    names = list(next(iter(parts.values()))["dictionaries"])
+    rows = np.arange(len(names))
+    fig, axes = plt.subplots(1, len(measures), figsize=(10, 0.33 * len(names) + 1.2), sharey=True)
+    for ax, (key, title) in zip(axes, measures.items(), strict=True):
+        for at, (stage, part) in enumerate(parts.items()):
+            values = [part["dictionaries"][name].get(key) for name in names]
+            values = np.array([np.nan if value is None else value for value in values])
+            height = rows + 0.2 * (at - 1)
+            style = dict(color=plots.PALETTE[at], linestyle="none")
+            ax.plot(values, height, marker="os^D"[at % 4], label=f"stage {stage}", **style)
+            worse = values < 0  # than a constant: an arrow where the scale ends
+            ax.plot(np.zeros(worse.sum()), height[worse], marker="<", **style)
+        ax.set(title=title, xlim=(-0.04, 1.04))
+        ax.grid(axis="y", alpha=0.3)
+    axes[0].set_yticks(rows, names)
+    axes[0].invert_yaxis()
+    handles = axes[0].get_legend_handles_labels()
+    fig.legend(*handles, loc="outside lower center", ncols=len(parts))
+    return fig
+
+
 FIGURES = {
     "fig_2": fig_2,
     "fig_2_quirks": quirks,
@@ -181,6 +213,7 @@ FIGURES = {
     "audit": audit,
     "interior": interior,
     "sparse_probes": sparse_probes,
+    "dictionaries": dictionaries,
 }
 
 
@@ -193,8 +226,8 @@ def draw_all(results: dict, folder: str | Path) -> list[Path]:
         figure = draw(results)
         if figure is None:
             continue
-        with atomic_write(folder / f"{name}.svg") as file:
-            figure.savefig(file, format="svg", metadata={"Date": None})
+        with plt.rc_context({"svg.hashsalt": name}), atomic_write(folder / f"{name}.svg") as file:
+            figure.savefig(file, format="svg", metadata={"Date": None})  # the same bytes every time
         plt.close(figure)
         written.append(folder / f"{name}.svg")
     return written

@@ -9,6 +9,26 @@ from ..errors import OthelloEduError
 
 SCHEMA = 1
 RESULTS = "results.json"
+_PACKAGE = Path(__file__).parent.parent
+ROOTS = (_PACKAGE / "results", _PACKAGE.parent / "results")  # installed; in a checkout
+
+
+def load_results(model: str, protocol: str) -> dict:
+    """The committed results of a shipped model: `load_results("small", "corrected")`.
+
+    Raises OthelloEduError that says what there is, and how the rest is made.
+    """
+    for root in ROOTS:
+        path = root / model / protocol / RESULTS
+        if Path(model).name == model and path.is_file():
+            return read_results(path)
+    found = {path.parts[-3:-1] for root in ROOTS for path in root.glob(f"*/*/{RESULTS}")}
+    known = ", ".join("/".join(pair) for pair in sorted(found)) or "none"
+    raise OthelloEduError(
+        f"no results of {model!r} by protocol {protocol!r} come with the package; there are: {known}. To "
+        f"make "
+        f"them: othello-edu reproduce --model {model} --protocol {protocol} --out results/{model}/{protocol}"
+    )
 
 
 def read_results(path: str | Path) -> dict:

@@ -16,9 +16,10 @@ from ..pretrained import load_model, model_folder
 from .claims import judge
 from .context import SEED, Run
 from .parts import parts
-from .protocol import FULL, MIN_BLOCKS, PROTOCOLS, Sizes
+from .protocol import FULL, MIN_BLOCKS, PROTOCOLS, SHORT, Protocol, Sizes
 from .results import RESULTS, SCHEMA, read_results
 
+_NO_CLAIM = ("dictionaries", "sae_quirks")
 _AFTERWARDS = ("__init__.py", "claims.py", "figures.py", "results.py", "run.py")  # they change no number
 
 
@@ -62,7 +63,7 @@ def reproduce(
         "code_sha256": code_fingerprint(),
     }
     run, found = Run(model.to(device), protocol, sizes, out / "work"), {}
-    listed = parts(protocol, model.config.n_layer)
+    listed = listed_parts(protocol, model.config.n_layer, sizes)
     (out / "parts").mkdir(parents=True, exist_ok=True)
     total = sum(share for _, share in listed.values())
     with tqdm(total=total, disable=not progress, bar_format=_BAR) as bar:
@@ -78,6 +79,14 @@ def reproduce(
 
 
 _BAR = "{desc:24} {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} to go"
+
+
+def listed_parts(protocol: Protocol, n_layer: int, sizes: Sizes) -> dict:
+    """The parts of a run, as in `parts`; at the short size only those that a claim rests on."""
+    listed = parts(protocol, n_layer)
+    if sizes == SHORT:
+        listed = {part: entry for part, entry in listed.items() if part.split("/")[0] not in _NO_CLAIM}
+    return listed
 
 
 def fingerprint(model: GPT) -> str:
