@@ -1,7 +1,11 @@
 """What the tests share: programs and data that may be missing, and how much of the machine they use."""
 
+import functools
+import http.server
+import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 # Before numpy and torch are imported. Two pytest workers on two cores: one thread each.
@@ -69,3 +73,69 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=program, chromium_sandbox=sandbox)
         yield chromium
         chromium.close()
+
+
+PAGE = """<!doctype html><html lang="en" ROOT><title>A widget</title><link rel="stylesheet" href="boards.css">
+<body style="margin: 8px"><main id="here"></main><script type="module">
+import widget from "./WIDGET";
+const state = STATE, listeners = {};
+const model = {
+  get: (name) => state[name],
+  set: (name, value) => {
+    if (state[name] === value) return;
+    state[name] = value;
+    for (const listener of listeners[`change:${name}`] ?? []) listener();
+  },
+  save_changes: () => { window.saved = (window.saved ?? 0) + 1; },
+  on: (name, listener) => (listeners[name] ??= []).push(listener),
+  send: (content) => window.asked?.(content),
+  tell: (content, buffers) => listeners["msg:custom"].forEach((listener) => listener(content, buffers)),
+  off: (name, listener) => { listeners[name] = listeners[name].filter((other) => other !== listener); },
+};
+window.state = state;
+window.model = model;
+window.leave = widget.render({ model, el: document.getElementById("here") });
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def show(browser, tmp_path_factory):
+    """Puts a widget into a page of its own, with a stand-in for the widget manager, and opens it.
+
+    site: as a page of the site, which has the explorer's weights beside it; before: called with the page
+    before it opens. `show.folder` is what the server serves.
+    """
+    from othello_edu.widgets.modules import css
+
+    folder = tmp_path_factory.mktemp("widgets")
+    (folder / "boards.css").write_text(css(), encoding="utf-8")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    contexts = []
+
+    def open_page(widget, site=False, before=lambda page: None, **options):
+        state = {name: getattr(widget, name) for name in widget.keys if name[0] != "_" and name != "layout"}
+        name = f"{type(widget).__name__}.js"
+        (folder / name).write_text(widget._esm, encoding="utf-8")
+        root = 'data-content_root="./"' if site else ""
+        page = PAGE.replace("ROOT", root).replace("WIDGET", name).replace("STATE", json.dumps(state))
+        (folder / "page.html").write_text(page, encoding="utf-8")
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(120_000)
+        before(page)
+        page.goto(f"http://127.0.0.1:{server.server_port}/page.html")
+        page.locator(".oe-widget").wait_for()
+        return page
+
+    open_page.folder = folder
+    yield open_page
+    for context in contexts:
+        context.close()
+    server.shutdown()
+    server.server_close()

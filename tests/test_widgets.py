@@ -1,12 +1,10 @@
-"""`GameTape`: what it takes and refuses, and how its board behaves in a browser, with no kernel."""
+"""The widgets: what they take and refuse, and how their boards behave in a browser, with no kernel."""
 
 import base64
-import functools
-import http.server
+import hashlib
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +13,8 @@ import torch
 
 import othello_edu as oe
 from othello_edu.errors import IllegalMoveError, OthelloEduError
-from othello_edu.widgets import GameTape
+from othello_edu.widgets import BoardWidget, GameTape
 from othello_edu.widgets.game_tape import NO_VALUE
-
-WIDGETS = Path(__file__).resolve().parent.parent / "othello_edu" / "widgets"
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +31,14 @@ def drawn(tape: GameTape) -> np.ndarray:
 
 
 @pytest.mark.parametrize("board_size", [4, 6, 8])
-def test_the_tape_holds_every_position_of_the_game(board_size):
+def test_the_tape_holds_the_moves_of_the_game(board_size):
     games = oe.random_games(3, seed=1, board_size=board_size)
     tape = GameTape(games, game=2)
-    assert tape.moves == games.transcript(2)
-    for ply in range(games.lengths[2] + 1):
-        board = oe.Board.from_moves(games.moves[2, :ply], board_size)
-        picture = tape.positions[64 * ply : 64 * (ply + 1)]
-        assert picture.replace("*", ".") == "".join(".XO"[disc] for disc in board.contents)
-        assert tuple(oe.board.SQUARE_NAMES[s] for s in range(64) if picture[s] == "*") == board.legal_moves
-        assert int(tape.to_move[ply]) == board.to_move
-    assert len(tape.positions) == 64 * len(tape.to_move)
+    assert (tape.moves, tape.board_size, tape.n_moves) == (games.transcript(2), board_size, games.lengths[2])
 
 
 def test_a_transcript_is_a_game():
-    assert GameTape("f5d6c3").positions == GameTape(oe.Games.from_transcripts(["f5d6c3"])).positions
+    assert GameTape("f5d6c3").moves == GameTape(oe.Games.from_transcripts(["f5d6c3"])).moves == "f5d6c3"
 
 
 def test_a_transcript_that_breaks_the_rules_is_refused():
@@ -145,59 +134,6 @@ def test_something_that_is_not_a_game_is_refused():
 
 
 # How it behaves in a browser --------------------------------------------------------------------------
-
-PAGE = """<!doctype html><html lang="en"><title>A tape</title><link rel="stylesheet" href="boards.css">
-<body style="margin: 8px"><div id="tape"></div><script type="module">
-import tape from "./game_tape.js";
-const state = STATE, listeners = {};
-const model = {
-  get: (name) => state[name],
-  set: (name, value) => {
-    if (state[name] === value) return;
-    state[name] = value;
-    for (const listener of listeners[`change:${name}`] ?? []) listener();
-  },
-  save_changes: () => {},
-  on: (name, listener) => (listeners[name] ??= []).push(listener),
-  off: (name, listener) => { listeners[name] = listeners[name].filter((other) => other !== listener); },
-};
-window.state = state;
-window.leave = tape.render({ model, el: document.getElementById("tape") });
-</script>"""
-
-
-@pytest.fixture(scope="module")
-def show(browser, tmp_path_factory):
-    """Puts a tape into a page of its own, with a stand-in for the widget manager, and opens it."""
-    folder = tmp_path_factory.mktemp("tapes")
-    for name in ("game_tape.js", "boards.css"):
-        (folder / name).write_bytes((WIDGETS / name).read_bytes())
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    contexts = []
-
-    def open_page(tape: GameTape, **options):
-        state = {
-            name: getattr(tape, name) for name in tape.keys if not name.startswith("_") and name != "layout"
-        }
-        (folder / "tape.html").write_text(PAGE.replace("STATE", json.dumps(state)), encoding="utf-8")
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(120_000)
-        page.goto(f"http://127.0.0.1:{server.server_port}/tape.html")
-        page.locator(".oe-tape").wait_for()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    server.shutdown()
-    server.server_close()
 
 
 def square(page, name: str):
@@ -354,3 +290,287 @@ def test_a_tape_that_leaves_the_page_stops_playing(show, games):
     stopped_at = page.evaluate("state.ply")
     page.wait_for_timeout(1600)
     assert page.evaluate("state.ply") == stopped_at
+
+
+# A board to play on -----------------------------------------------------------------------------------
+
+
+def test_a_board_holds_what_it_is_given():
+    board = BoardWidget("F5d6C3", ply=2, marks=["A1"], title="Try")
+    assert (board.moves, board.ply, board.marks) == ("f5d6c3", 2, ["a1"])
+    assert board.board == oe.Board.from_moves("f5d6")
+    assert BoardWidget("f5d6").ply == 2
+    assert repr(board) == "BoardWidget('f5d6c3', ply=2)"
+
+
+def test_a_board_plays_undoes_and_forgets_what_was_undone():
+    board = BoardWidget()
+    board.play("f5")
+    board.play("d6")
+    board.undo()
+    assert (board.moves, board.ply) == ("f5d6", 1)
+    board.play("f4")
+    assert (board.moves, board.ply) == ("f5f4", 2)
+    board.moves = "f5"
+    assert board.ply == 1
+    board.undo()
+    board.undo()
+    assert board.ply == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda board: setattr(board, "moves", "f5a1"), IllegalMoveError, "a1"),
+        (lambda board: setattr(board, "moves", "f5zz"), OthelloEduError, "'zz' is not a square"),
+        (lambda board: setattr(board, "ply", 3), OthelloEduError, "ply is 3; there are moves 0 to 2"),
+        (lambda board: setattr(board, "ply", -1), OthelloEduError, "ply is -1"),
+        (lambda board: setattr(board, "marks", ["j9"]), OthelloEduError, "'j9' is not a square"),
+        (lambda board: board.play("a1"), IllegalMoveError, "a1"),
+        (lambda board: board.draw(np.zeros(63)), OthelloEduError, "a number for each of 64 squares"),
+        (lambda board: board.draw(np.full(64, np.inf)), OthelloEduError, "infinite"),
+        (lambda board: board.draw(np.full(64, 9)), OthelloEduError, "labels run from 9 to 9"),
+        (lambda board: board.draw(np.zeros(64), limits=(2, 1)), OthelloEduError, "limits are"),
+        (lambda board: BoardWidget(board_size=5), OthelloEduError, "5"),
+    ],
+)
+def test_a_board_refuses_what_does_not_fit_and_stays_as_it_was(change, error, message):
+    board = BoardWidget("f5d6", marks=["a1"])
+    with pytest.raises(error, match=message):
+        change(board)
+    assert (board.moves, board.ply, board.marks, board.drawn) == ("f5d6", 2, ["a1"], {})
+
+
+def test_a_board_draws_numbers_and_labels():
+    board = BoardWidget()
+    board.draw(torch.linspace(-1, 2, 64), "logit (nats)")
+    assert board.drawn["limits"] == [-2, 2] and board.drawn["name"] == "logit (nats)"
+    board.draw(np.where(np.arange(64) < 3, -1, 1), names=["empty", "mine"])
+    assert board.drawn["values"][:4] == [None, None, None, 1] and "limits" not in board.drawn
+    board.draw()
+    assert board.drawn == {}
+
+
+def named(page, name: str):
+    return page.locator(f"[data-square='{name}']")
+
+
+def line(n_moves: int) -> list[str]:
+    text = oe.random_games(1, seed=21).transcript(0)
+    return [text[at : at + 2] for at in range(0, 2 * n_moves, 2)]
+
+
+def test_twenty_moves_are_played_by_mouse_and_taken_back(show):
+    page, moves = show(BoardWidget()), line(20)
+    for move in moves:
+        named(page, move).click()
+    assert page.evaluate("[state.moves, state.ply]") == ["".join(moves), 20]
+    assert status(page).startswith("Move 20 of 20: ")
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Start of the game").click()
+    assert page.evaluate("[state.moves, state.ply]") == ["".join(moves), 0], "what is undone can be redone"
+    page.get_by_role("button", name="Redo").click()
+    page.get_by_role("button", name="Last position").click()
+    page.get_by_role("slider").fill("7")
+    assert page.evaluate("state.ply") == 7 and status(page).startswith("Move 7 of 20")
+    here = oe.Board.from_moves(moves[:7])
+    other = next(move for move in here.legal_moves if move != moves[7])
+    named(page, other).click()
+    assert page.evaluate("state.moves") == "".join(moves[:7]) + other
+
+
+def test_twenty_moves_are_played_with_the_keyboard(show):
+    page, moves, at = show(BoardWidget()), line(20), None
+    page.locator(".oe-square[tabindex='0']").focus()
+    for move in moves:
+        at = page.evaluate("document.activeElement.dataset.square")
+        across, down = ord(move[0]) - ord(at[0]), int(move[1]) - int(at[1])
+        for _ in range(abs(across)):
+            page.keyboard.press("ArrowRight" if across > 0 else "ArrowLeft")
+        for _ in range(abs(down)):
+            page.keyboard.press("ArrowDown" if down > 0 else "ArrowUp")
+        assert page.evaluate("document.activeElement.dataset.square") == move
+        page.keyboard.press("Enter")
+    assert page.evaluate("[state.moves, state.ply]") == ["".join(moves), 20]
+    for keys, ply in [("Backspace", 19), ("Control+z", 18), ("Control+y", 19), ("Home", 0), ("End", 20)]:
+        page.keyboard.press(keys)
+        assert page.evaluate("state.ply") == ply, keys
+    page.keyboard.press("Shift+Backspace")
+    assert page.evaluate("state.ply") == 20
+
+
+def test_the_focus_stays_on_the_board(show):
+    page = show(BoardWidget())
+    named(page, "a1").focus()
+    for key in ("ArrowLeft", "ArrowUp"):
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.dataset.square") == "a1"
+    named(page, "h1").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.square") == "h1"
+
+
+def test_an_illegal_move_says_why_and_changes_nothing(show):
+    page = show(BoardWidget())
+    named(page, "a1").click()
+    error = page.get_by_role("alert")
+    assert error.inner_text().startswith(
+        "black cannot play a1: it turns nothing over (legal: d3, c4, f5, e6)"
+    )
+    assert page.evaluate("[state.moves, window.saved]") == ["", None]
+    named(page, "f5").click()
+    assert page.locator(".oe-error").text_content() == ""
+
+
+def test_transcripts_are_pasted_and_copied(show):
+    page, moves = show(BoardWidget()), "".join(line(12))
+    field = page.get_by_role("textbox")
+    field.fill("1. " + moves.upper())
+    page.get_by_role("button", name="Load").click()
+    assert page.evaluate("[state.moves, state.ply]") == [moves, 12]
+    for wrong, message in [("f5d6a1", "Move 3: black cannot play a1"), ("f5hello", "“he” is not a square")]:
+        field.fill(wrong)
+        field.press("Enter")
+        assert message in page.get_by_role("alert").inner_text()
+        assert page.evaluate("[state.moves, state.ply]") == [moves, 12]
+    page.get_by_role("slider").fill("5")
+    page.get_by_role("button", name="Copy").click()
+    assert field.input_value() == moves[:10]
+
+
+def test_the_discs_that_would_be_turned_over_are_shown_under_the_pointer(show):
+    page = show(BoardWidget())
+    named(page, "f5").hover()
+    assert page.locator(".oe-would-flip").evaluate_all("all => all.map((n) => n.dataset.square)") == ["e5"]
+    assert named(page, "f5").get_attribute("aria-label") == "f5: empty, legal, turns over 1"
+    page.get_by_role("checkbox").uncheck()
+    assert page.locator(".oe-legal").count() == 0
+    named(page, "c4").hover()
+    assert page.locator(".oe-would-flip").count() == 0, "who hides the legal moves does not want to be told"
+
+
+def test_values_and_marks_are_drawn_and_said_and_follow_the_kernel(show):
+    board = BoardWidget("f5", marks=["d3"], mark_name="look")
+    board.draw(np.where(np.arange(64) == 0, 0.25, np.nan), "probability")
+    page = show(board)
+    assert "probability 0.25" in named(page, "a1").get_attribute("aria-label")
+    assert "probability" not in named(page, "b1").get_attribute("aria-label")
+    assert "look" in named(page, "d3").get_attribute("aria-label")
+    page.evaluate(
+        "model.set('moves', 'f5d6'); model.set('ply', 2); model.set('drawn', {}); model.set('marks', [])"
+    )
+    assert status(page).startswith("Move 2 of 2")
+    assert "look" not in named(page, "d3").get_attribute("aria-label")
+    assert "probability" not in page.locator(".oe-legend").inner_text()
+
+
+@pytest.mark.parametrize("board_size", [4, 6])
+def test_small_boards_are_played_to_the_end(show, board_size):
+    games = oe.random_games(1, seed=5, board_size=board_size)
+    page = show(BoardWidget(board_size=board_size))
+    text = games.transcript(0)
+    for at in range(0, len(text), 2):
+        named(page, text[at : at + 2]).click()
+    assert "The game is over" in status(page) and page.evaluate("state.moves") == text
+
+
+def test_two_thousand_random_events_leave_a_legal_game(show):
+    """Clicks, keys, slides and bad pastes at random; Python replays what is left."""
+    page = show(BoardWidget())
+    found = page.evaluate("""async () => {
+        let seed = 12345;
+        const random = (n) => {
+            seed = (seed * 1103515245 + 12345) % 2147483648;
+            return Math.floor((seed / 2147483648) * n);
+        };
+        const pick = (all) => all[random(all.length)];
+        const squares = [...document.querySelectorAll("[data-square]")];
+        const keys = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Enter", " ", "Backspace",
+            "Home", "End", "z", "y", "q"];
+        const buttons = [...document.querySelectorAll("button")].filter((b) => b.textContent !== "Copy");
+        const slider = document.querySelector("input[type=range]");
+        const field = document.querySelector("input[type=text]");
+        const seen = [];
+        for (let n = 0; n < 2000; n += 1) {
+            const legal = squares.filter((s) => s.classList.contains("oe-legal"));
+            const what = random(20);
+            if (what < 9 && legal.length) pick(legal).click();
+            else if (what < 12) pick(squares).click();
+            else if (what < 16) document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {
+                key: pick(keys), bubbles: true, ctrlKey: random(4) === 0, shiftKey: random(4) === 0 }));
+            else if (what < 17) pick(buttons).click();
+            else if (what < 18) { slider.value = random(61); slider.dispatchEvent(new Event("input")); }
+            else if (what < 19) { field.value = pick(["f5d6c3", "f5f6e6f4", "a1", "nonsense", ""]); }
+            else if (random(12) === 0) buttons.find((b) => b.textContent === "Load").click();
+            await Promise.resolve(); // the board is drawn
+            if (n % 20 === 0) seen.push([state.moves, state.ply]);
+        }
+        return [...seen, [state.moves, state.ply]];
+    }""")
+    assert max(ply for _, ply in found) > 20, "the events get somewhere"
+    for moves, ply in found:
+        board = oe.Board.from_moves(moves)
+        assert 0 <= ply <= len(moves) // 2
+    page.wait_for_timeout(50)
+    board = oe.Board.from_moves(moves[: 2 * ply])
+    shown = page.locator("[data-square]").evaluate_all(
+        "all => all.map((n) => ['oe-none', 'oe-black', 'oe-white'].findIndex((c) => n.classList.contains(c)))"
+    )
+    assert [max(disc, 0) for disc in shown] == board.contents.tolist()
+    legal = page.locator("[data-square].oe-legal").evaluate_all("all => all.map((n) => n.dataset.square)")
+    assert sorted(legal) == sorted(board.legal_moves if page.get_by_role("checkbox").is_checked() else ())
+
+
+def test_the_board_fits_a_window_of_320_pixels_and_can_be_touched(show):
+    page = show(BoardWidget(), viewport={"width": 320, "height": 700}, has_touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    named(page, "f5").tap()
+    assert page.evaluate("state.moves") == "f5"
+    sizes = page.locator("button, [data-square]").evaluate_all(
+        "all => all.map((b) => b.getBoundingClientRect())"
+    )
+    assert min(min(size["width"], size["height"]) for size in sizes) >= 24  # WCAG 2.5.8
+
+
+# Barriers ---------------------------------------------------------------------------------------------
+
+AXE = Path(__file__).parent / "vendor" / "axe-core-4.14.1" / "axe.min.js"
+
+
+def test_the_checker_of_barriers_is_unmodified():
+    digest, name = (AXE.parent.parent / "SHA256SUMS").read_text().split()
+    assert name == "axe-core-4.14.1/axe.min.js"
+    assert hashlib.sha256(AXE.read_bytes()).hexdigest() == digest
+
+
+def barriers(page) -> list[str]:
+    """What axe-core finds, at least serious: the rule and the element."""
+    page.add_script_tag(path=AXE)
+    found = page.evaluate("axe.run().then((found) => found.violations)")
+    return [
+        f"{one['id']}: {node['html'][:80]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", ["tape", "board"])
+def test_a_widget_has_no_serious_barrier(show, games, kind, scheme):
+    if kind == "tape":
+        colours = oe.labels.colours(oe.replay(games))
+        widget = GameTape(games, colours, names=["empty", "black", "white"], ply=9)
+    else:
+        widget = BoardWidget("f5d6c3", marks=["a1"])
+        widget.draw(np.linspace(-1, 1, 64), "value")
+    page = show(widget, color_scheme=scheme)
+    if kind == "board":
+        named(page, "a1").click()  # and its error message
+    assert barriers(page) == []
+
+
+def test_the_checker_finds_barriers(show, games):
+    page = show(GameTape(games))
+    page.evaluate("document.querySelector('.oe-tape input').removeAttribute('aria-label')")
+    assert any(found.startswith("label") for found in barriers(page))

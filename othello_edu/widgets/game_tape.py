@@ -1,20 +1,19 @@
 """`GameTape`: step through one game, with any per-ply array drawn on the board.
 
-Everything the tape shows is computed here, once, and travels with the page as short strings; the
-stepping happens in the browser. So the tape works in a notebook and in a page that has no kernel.
+What is drawn is checked and packed here, once, and travels with the page as short strings; the game itself is
+replayed in the browser. So the tape works in a notebook and in a page that has no kernel.
 """
 
 import base64
-from pathlib import Path
 
 import anywidget
 import numpy as np
 import traitlets
 
 from .. import engine
-from ..board import Board, parse_square
 from ..errors import OthelloEduError
 from ..games import Games, replay
+from .modules import css, esm
 
 MAX_LABELS = 8  # as many as the palette has colours that a colour-blind reader can tell apart
 NO_VALUE = 255  # the byte that stands for a square without a value; 0..254 span the limits
@@ -43,17 +42,12 @@ class GameTape(anywidget.AnyWidget):
     and IllegalMoveError for a game that breaks the rules.
     """
 
-    _esm = Path(__file__).with_name("game_tape.js")
-    _css = Path(__file__).with_name("boards.css")
+    _esm = esm("game_tape.js")
+    _css = css()
 
     # What the browser reads. Only `ply` may change: the rest is one game, checked on the way in.
     board_size = traitlets.Int(8, read_only=True).tag(sync=True)
     moves = traitlets.Unicode(read_only=True).tag(sync=True)  # "f5d6c3…"
-    # 64 characters a position, the start first: X black, O white, . empty, * empty and a legal next move
-    positions = traitlets.Unicode(read_only=True).tag(sync=True)
-    to_move = traitlets.Unicode(read_only=True).tag(
-        sync=True
-    )  # a digit a position: 1 black, 2 white, 0 nobody
     values = traitlets.Unicode(read_only=True).tag(sync=True)  # base64 of a byte a move and square
     limits = traitlets.List(read_only=True).tag(sync=True)  # low and high of a heat map; empty for labels
     names = traitlets.List(read_only=True).tag(sync=True)  # of the labels; empty for a heat map
@@ -83,11 +77,9 @@ class GameTape(anywidget.AnyWidget):
         if not -len(games) <= game < len(games):
             raise OthelloEduError(f"there is no game {game}: these are {len(games)} games, numbered from 0")
         game = game % len(games)
-        played = games[game]
-        n_moves = int(played.lengths[0])
-
+        n_moves = int(games.lengths[game])
+        replay(games[game])  # raises for a game that breaks the rules
         state = {"board_size": games.board_size, "title": title, "moves": games.transcript(game)}
-        state["positions"], state["to_move"] = _positions(played, n_moves)
         if values is not None:
             values = _rows("values", values, games, game)[:n_moves]
             encode = _encode_heat if np.issubdtype(values.dtype, np.floating) else _encode_labels
@@ -107,27 +99,18 @@ class GameTape(anywidget.AnyWidget):
 
     @traitlets.validate("ply")
     def _check_ply(self, proposal):
-        if not 0 <= proposal["value"] < len(self.to_move):
-            raise OthelloEduError(
-                f"ply is {proposal['value']}; this game has moves 0 to {len(self.to_move) - 1}"
-            )
+        if not 0 <= proposal["value"] <= self.n_moves:
+            raise OthelloEduError(f"ply is {proposal['value']}; this game has moves 0 to {self.n_moves}")
         return proposal["value"]
+
+    @property
+    def n_moves(self) -> int:
+        """Length of the game."""
+        return len(self.moves) // 2
 
     def __repr__(self) -> str:
         drawn = f", values: {self.value_name}" if self.values else ""
-        return f"GameTape({self.title!r}, {len(self.to_move) - 1} moves{drawn})"
-
-
-def _positions(played: Games, n_moves: int) -> tuple[str, str]:
-    """The positions of one game as text, the start first, and whose move it is at each."""
-    history = replay(played)
-    start = Board.start(played.board_size)
-    boards = np.concatenate([start.contents[None], history.boards[0, :n_moves]])
-    to_move = np.concatenate([[start.to_move], history.to_move[0, :n_moves]])
-    legal = np.zeros_like(boards, bool)
-    legal[0, [parse_square(name) for name in start.legal_moves]] = True
-    legal[1:] = history.legal[0, :n_moves]
-    return "".join(np.where(legal, "*", np.array(list(".XO"))[boards]).ravel()), _digits(to_move)
+        return f"GameTape({self.title!r}, {self.n_moves} moves{drawn})"
 
 
 def _digits(array) -> str:
@@ -151,12 +134,15 @@ def _rows(name: str, array, games: Games, game: int) -> np.ndarray:
     return array
 
 
-def _encode_heat(values: np.ndarray, limits, names) -> dict:
+def heat_limits(values: np.ndarray, limits, names) -> tuple[float, float]:
+    """What a heat map of floats runs from and to: `limits`, or what the values reach, symmetric about 0 where
+    they have both signs. Raises OthelloEduError for what cannot be drawn as one.
+    """
     if names is not None:
         raise OthelloEduError("names are for labels, and these values are floats: give integers, or no names")
     if np.isinf(values).any():
-        row, square = np.argwhere(np.isinf(values))[0]
-        raise OthelloEduError(f"values[{row}, {square}] is infinite; use NaN for a square without a value")
+        at = ", ".join(map(str, np.argwhere(np.isinf(values))[0]))
+        raise OthelloEduError(f"values[{at}] is infinite; use NaN for a square without a value")
     known = ~np.isnan(values)
     if limits is None:
         low, high = (float(values[known].min()), float(values[known].max())) if known.any() else (0.0, 1.0)
@@ -170,11 +156,18 @@ def _encode_heat(values: np.ndarray, limits, names) -> dict:
         raise OthelloEduError(
             f"limits are ({low:g}, {high:g}); both must be finite, the first below the second"
         )
+    return low, high
+
+
+def _encode_heat(values: np.ndarray, limits, names) -> dict:
+    low, high = heat_limits(values, limits, names)
+    known = ~np.isnan(values)
     scaled = np.clip((np.where(known, values, low) - low) / (high - low), 0, 1) * (NO_VALUE - 1)
     return {"values": _base64(np.where(known, np.rint(scaled), NO_VALUE)), "limits": [low, high]}
 
 
-def _encode_labels(values: np.ndarray, limits, names) -> dict:
+def label_names(values: np.ndarray, limits, names) -> list[str]:
+    """A name for each label 0, 1, …, by default its number. Raises OthelloEduError for what are no labels."""
     if limits is not None:
         raise OthelloEduError(
             "limits are for a heat map, and these values are labels: give floats, or no limits"
@@ -183,11 +176,16 @@ def _encode_labels(values: np.ndarray, limits, names) -> dict:
     n_labels = int(values.max(initial=0)) + 1
     if values.min(initial=0) < -1 or n_labels > MAX_LABELS:
         raise OthelloEduError(
-            f"labels run from {values.min()} to {values.max()}; a tape draws 0 to {MAX_LABELS - 1} (-1: none)"
+            f"labels run from {values.min()} to {values.max()}; drawn are 0 to {MAX_LABELS - 1} (-1: none)"
         )
     names = [str(label) for label in range(n_labels)] if names is None else [str(name) for name in names]
     if not n_labels <= len(names) <= MAX_LABELS:
         raise OthelloEduError(f"names has {len(names)} entries; labels 0 to {n_labels - 1} need one each")
+    return names
+
+
+def _encode_labels(values: np.ndarray, limits, names) -> dict:
+    names = label_names(values, limits, names)
     return {"values": _base64(np.where(values < 0, NO_VALUE, values)), "names": names}
 
 

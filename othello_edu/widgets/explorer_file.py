@@ -1,0 +1,92 @@
+"""What the `LayerExplorer` needs without a kernel: a network, its probes and features, in one file."""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import safetensors.torch
+import torch
+
+from ..activations import residual_streams
+from ..errors import OthelloEduError
+from ..games import Games, next_tokens
+from ..model import GPT
+from ..probes import LinearProbe
+from ..sae import Autoencoder, SparseAutoencoder, TopK
+
+N_EXAMPLES = 4
+_HALF = torch.float16
+
+
+def explorer_file(
+    model: GPT,
+    probe: LinearProbe,
+    saes: Sequence[Autoencoder],
+    games: Games,
+    library: Sequence[dict] = (),
+) -> bytes:
+    """A safetensors file for `mind.js`, everything rounded to float16.
+
+    probe: fitted on every stage of the model, on the 64 squares of an 8x8 board. saes: one for each stage, of
+    the paper's kind or TopK, all with as many features. games: where to look for the positions that excite
+    each feature most; of each game at most one. library: games to begin with, {"name", "moves", "ply"}.
+
+    Raises OthelloEduError where these do not fit each other.
+    """
+    n_stages = model.n_stages
+    if tuple(probe.weight.shape[:2]) != (n_stages, 64):
+        raise OthelloEduError(
+            f"the probe has stages and squares {tuple(probe.weight.shape[:2])}; it needs ({n_stages}, 64)"
+        )
+    if len(saes) != n_stages:
+        raise OthelloEduError(f"{len(saes)} autoencoders for {n_stages} stages: give one for each")
+    rows = [encoder_of(sae) for sae in saes]
+    top, values = _examples(model, saes, games)
+    tensors = {name: value.to(_HALF) for name, value in model.state_dict().items()}
+    tensors |= {"probe.weight": probe.weight.to(_HALF), "probe.bias": probe.bias.to(_HALF)}
+    tensors["sae.weight"] = torch.stack([weight for weight, _ in rows]).to(_HALF)
+    tensors["sae.bias"] = torch.stack([bias for _, bias in rows]).to(_HALF)
+    tensors |= {
+        "examples.moves": torch.from_numpy(games.moves),
+        "examples.top": top,
+        "examples.value": values,
+    }
+    about = {
+        "config": asdict(model.config),
+        "context": model.config.n_ctx,
+        "k": getattr(saes[0], "k", 0),
+        "n_examples": N_EXAMPLES,
+        "library": list(library),
+    }
+    return safetensors.torch.save(
+        {name: value.contiguous() for name, value in tensors.items()}, {"explorer": json.dumps(about)}
+    )
+
+
+def encoder_of(sae: Autoencoder) -> tuple[torch.Tensor, torch.Tensor]:
+    """An autoencoder's reading as one matrix [n_features, d_model] and one bias [n_features]."""
+    if isinstance(sae, SparseAutoencoder):
+        return sae.weight.detach().T, sae.bias.detach()
+    if isinstance(sae, TopK):
+        return sae.encoder.detach().T, (sae.bias - sae.centre @ sae.encoder).detach()
+    raise OthelloEduError(f"an explorer shows the paper's autoencoder or TopK, not {type(sae).__name__}")
+
+
+@torch.no_grad()
+def _examples(model, saes, games):
+    """For each stage and feature the positions that excite it most, (game, ply), and its activation there."""
+    there = next_tokens(games) != 0
+    tops, values = [], []
+    for stage, sae in enumerate(saes):
+        code = sae.encode(residual_streams(model, games, [stage])[0])  # [n_games, time, n_features]
+        best, ply = code.masked_fill(~there[..., None], 0).max(dim=1)  # the best ply of each game
+        value, game = best.topk(N_EXAMPLES, dim=0)  # [n, n_features]
+        tops.append(torch.stack([game.T, ply.gather(0, game).T], dim=-1))
+        values.append(value.T)
+    return torch.stack(tops).to(torch.int16), torch.stack(values).to(_HALF)
+
+
+def script(content: bytes) -> str:
+    """The same bytes as a script, for pages opened from a disk, where nothing can be fetched."""
+    return f'globalThis.othelloWeights = "{base64.b64encode(content).decode()}";\n'

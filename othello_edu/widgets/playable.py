@@ -1,0 +1,71 @@
+"""What widgets with a board to play on have in common: a game, the place in it, and their checks."""
+
+import anywidget
+import traitlets
+
+from ..board import Board
+from ..engine import check_board_size
+from ..errors import OthelloEduError
+from ..games import Games
+from .modules import css
+
+
+class PlayableGame(anywidget.AnyWidget):
+    """A game that the reader and the kernel may both change.
+
+    moves: a transcript; ply: how many of its moves are on the board. Moves after `ply` are those that were
+    undone. Raises OthelloEduError for what does not fit, IllegalMoveError for a game that breaks the rules;
+    the widget is then as it was.
+    """
+
+    _css = css()
+
+    board_size = traitlets.Int(8, read_only=True).tag(sync=True)
+    moves = traitlets.Unicode("").tag(sync=True)
+    ply = traitlets.Int(0).tag(sync=True)
+    title = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, moves: str, board_size: int, ply: int | None, title: str, **traits):
+        check_board_size(board_size)
+        super().__init__()
+        with self.hold_sync():
+            self.set_trait("board_size", board_size)
+            self.moves = moves
+            self.ply = len(moves) // 2 if ply is None else ply
+            self.title = title
+            for name, value in traits.items():
+                self.set_trait(name, value)
+
+    @property
+    def board(self) -> Board:
+        """The position after `ply` moves."""
+        return Board.from_moves(self.moves[: 2 * self.ply], self.board_size)
+
+    def play(self, move: str) -> None:
+        """Play a move such as "d3" from the position that is shown; what had been undone is forgotten."""
+        self.moves = self.moves[: 2 * self.ply] + move
+        self.ply += 1
+
+    def undo(self) -> None:
+        """Take the last move back; at the start, nothing happens."""
+        self.ply = max(0, self.ply - 1)
+
+    @traitlets.validate("moves")
+    def _check_moves(self, proposal):
+        moves = proposal["value"].lower()
+        Games.from_transcripts([moves], self.board_size)
+        return moves
+
+    @traitlets.validate("ply")
+    def _check_ply(self, proposal):
+        if not 0 <= proposal["value"] <= len(self.moves) // 2:
+            raise OthelloEduError(f"ply is {proposal['value']}; there are moves 0 to {len(self.moves) // 2}")
+        return proposal["value"]
+
+    @traitlets.observe("moves")
+    def _keep_place(self, change):
+        # With fewer moves than before, the place cannot lie behind the last one.
+        self.ply = min(self.ply, len(change["new"]) // 2)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.moves!r}, ply={self.ply})"

@@ -1,0 +1,322 @@
+"""The rule book and the network a second time, in JavaScript: Node must say what Python says."""
+
+import json
+import math
+import subprocess
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import othello_edu as oe
+from othello_edu.board import SQUARE_NAMES
+from othello_edu.pretrained import model_folder
+from othello_edu.probes import LinearProbe
+from othello_edu.widgets.modules import FOLDER, esm
+
+
+@pytest.fixture(scope="module")
+def run(node, tmp_path_factory):
+    """Runs lines of JavaScript with the modules at hand as `othello` and `network`, and `given`; what they
+    return comes back.
+    """
+    folder = tmp_path_factory.mktemp("javascript")
+
+    def call(code, given=None, extra=""):
+        (folder / "given.json").write_text(json.dumps(given))
+        (folder / "run.mjs").write_text(
+            f"""import fs from "node:fs";
+import * as othello from {json.dumps((FOLDER / "othello.js").as_uri())};
+import * as network from {json.dumps((FOLDER / "network.js").as_uri())};
+const given = JSON.parse(fs.readFileSync({json.dumps(str(folder / "given.json"))}));
+const file = (path) => {{
+  const b = fs.readFileSync(path);
+  return b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength);
+}};
+const problem = (action) => {{ try {{ action(); }} catch (error) {{ return error.message; }} return null; }};
+{extra}
+const answer = (() => {{ {code} }})();
+process.stdout.write(JSON.stringify(answer, (_, v) => ArrayBuffer.isView(v) ? Array.from(v) : v));
+"""
+        )
+        done = subprocess.run([node, folder / "run.mjs"], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return call
+
+
+# Rules ------------------------------------------------------------------------------------------------
+
+REPLAY = """
+return given.moves.map((moves) => othello.replay(moves, given.size).slice(1).map((p) =>
+  [p.board.join(""), p.toMove, p.legal, p.mover, p.passed]));
+"""
+
+
+def agree(run, games):
+    """Node's boards, players and legal moves of games are Python's; returns how many positions and passes."""
+    moves = [[int(move) for move in row if move >= 0] for row in games.moves]
+    found = run(REPLAY, {"moves": moves, "size": games.board_size})
+    positions, passes = oe.replay(games), 0
+    for game, of_game in enumerate(found):
+        assert len(of_game) == games.lengths[game]
+        for ply, (board, to_move, legal, mover, passed) in enumerate(of_game):
+            assert board == "".join(map(str, positions.boards[game, ply])), (game, ply)
+            assert to_move == positions.to_move[game, ply], (game, ply)
+            assert legal == np.flatnonzero(positions.legal[game, ply]).tolist(), (game, ply)
+            assert passed in (0, 3 - mover) and (passed > 0) == (to_move == mover)
+            passes += passed > 0
+    return sum(map(len, found)), passes
+
+
+@pytest.mark.parametrize(("board_size", "n_games"), [(4, 500), (6, 1000), (8, 2000)])
+def test_random_games_are_replayed_as_python_replays_them(run, board_size, n_games):
+    n_positions, passes = agree(run, oe.random_games(n_games, seed=12, board_size=board_size))
+    assert n_positions > 5 * n_games and passes > 0
+
+
+def test_human_games_are_replayed_as_python_replays_them(run, shared_data):
+    path = max(shared_data.glob("**/*.wtb"), key=lambda path: path.stat().st_size, default=None)
+    if path is None:
+        pytest.skip("no WTHOR file in shared/data")
+    assert agree(run, oe.read_wthor(path)[:300])[0] > 10_000
+
+
+def test_flips_are_those_of_python(run):
+    games = oe.random_games(30, seed=13)
+    boards, asked = [], []
+    for game in range(len(games)):
+        board = games.board(game, 20 + game)
+        boards.append(board)
+        asked.append({"board": board.contents.tolist(), "player": int(board.to_move)})
+    found = run(
+        "const squares = [...Array(64).keys()];"
+        "return given.map(({board, player}) => squares.map((s) => othello.flips(board, s, player)));",
+        asked,
+    )
+    for board, of_board in zip(boards, found, strict=True):
+        for square, name in enumerate(SQUARE_NAMES):
+            flipped = board.flips(name) if name in board.legal_moves else ()
+            assert {SQUARE_NAMES[s] for s in of_board[square]} == set(flipped)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("f5d6x3", "Move 3: “x3” is not a square"),
+        ("f5d6a1", "Move 3: black cannot play a1: it turns nothing over (legal: "),
+        ("f5f5", "Move 2: white cannot play f5: the square is taken"),
+        ("f5d", "Move 2: “d” is not a square"),
+    ],
+)
+def test_a_transcript_that_is_wrong_is_told_where(run, text, message):
+    assert run("return problem(() => othello.parseTranscript(given));", text).startswith(message)
+
+
+def test_transcripts_are_read_as_people_write_them(run):
+    code = "return given.map((text) => othello.transcript(othello.parseTranscript(text)));"
+    assert run(code, ["f5d6c3", "F5 D6 C3", "1. f5 2. d6 3. c3", "f5, d6,\nc3", ""]) == ["f5d6c3"] * 4 + [""]
+
+
+def test_squares_outside_a_small_board_are_refused(run):
+    found = run("return problem(() => othello.parseTranscript('a1', 6));")
+    assert "there is no such square on 6x6" in found
+
+
+def test_a_game_that_is_over_takes_no_move(run):
+    games = oe.random_games(1, seed=1, board_size=4)
+    moves = [int(move) for move in games.moves[0] if move >= 0]
+    code = "return problem(() => othello.play(othello.replay(given, 4).at(-1), 18));"
+    assert run(code, moves).endswith("the game is over")
+
+
+@pytest.mark.parametrize("board_size", [4, 6, 8])
+def test_tokens_are_those_of_python(run, board_size):
+    games = oe.random_games(20, seed=3, board_size=board_size)
+    token = run("return othello.vocabulary(given).token;", board_size)
+    ours = oe.tokens(games).numpy()
+    for row, moves in zip(ours, games.moves, strict=True):
+        assert [token[move] for move in moves[: len(row)] if move >= 0] == [t for t in row if t > 0]
+
+
+# The network ------------------------------------------------------------------------------------------
+
+LOAD = """
+const net = new network.Network(network.readSafetensors(file(given.path)), given.config);
+"""
+
+
+def as_given(model, path, **more):
+    config = {name: getattr(model.config, name) for name in ("board_size", "n_layer", "n_head", "d_model")}
+    return {"path": str(path), "config": config, **more}
+
+
+@pytest.fixture(scope="module")
+def small():
+    return oe.load_pretrained("small"), model_folder("small") / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """Another shape, another board, float32, and weights large enough that nothing is near zero."""
+    torch.manual_seed(0)
+    model = oe.GPT(oe.GPTConfig(board_size=6, n_layer=2, n_head=3, d_model=24)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    path = tmp_path_factory.mktemp("odd") / "model.safetensors"
+    path.write_bytes(safetensors.torch.save(model.state_dict()))
+    return model, path
+
+
+@pytest.mark.parametrize("name", ["small", "odd"])
+@torch.no_grad()
+def test_logits_and_every_stage_are_those_of_python(run, name, request):
+    model, path = request.getfixturevalue(name)
+    games = oe.random_games(8, seed=14, board_size=model.config.board_size)
+    tokens = [[int(t) for t in row if t > 0] for row in oe.tokens(games)]
+    found = run(
+        "return given.tokens.map((tokens) => net.run(tokens).map((s) => [s.logits, s.streams]));",
+        as_given(model, path, tokens=tokens),
+        LOAD,
+    )
+    for row, of_game in zip(tokens, found, strict=True):
+        logits, cache = model.run_with_cache(torch.tensor([row]), names=["resid_post"])
+        np.testing.assert_allclose(np.array([p[0] for p in of_game]), logits[0], atol=1e-3)
+        streams = np.array([p[1] for p in of_game]).transpose(1, 0, 2)
+        np.testing.assert_allclose(streams, cache["resid_post"][:, 0], atol=1e-3)
+
+
+def test_a_network_that_goes_back_and_on_reads_as_one_that_starts_anew(run, small):
+    """Undo and other moves: kept keys and values must not leak into another line of play."""
+    model, path = small
+    one, two = ([int(t) for t in row] for row in oe.tokens(oe.random_games(2, seed=15))[:, :30])
+    lines = [one, one[:12], one[:12] + two[12:20], two, one]
+    code = """
+    const tensors = network.readSafetensors(file(given.path));
+    return given.lines.map((line) => {
+      const kept = net.run(line), fresh = new network.Network(tensors, given.config).run(line);
+      const off = kept.map((p, i) => Math.max(...p.logits.map((v, j) => Math.abs(v - fresh[i].logits[j]))));
+      return [kept.length, Math.max(...off)];
+    });
+    """
+    found = run(code, as_given(model, path, lines=lines), LOAD)
+    assert found == [[len(line), 0] for line in lines]
+
+
+@torch.no_grad()
+def test_an_edit_of_the_last_stream_is_pythons_and_leaves_no_trace(run, small):
+    model, path = small
+    tokens = [int(t) for t in oe.tokens(oe.random_games(1, seed=16))[0, :25]]
+    vector = torch.randn(128, generator=torch.Generator().manual_seed(0))
+    code = """
+    const before = net.run(given.tokens).at(-1).logits;
+    const add = (stage) => (at, x) => at === stage && given.vector.forEach((by, i) => (x[i] += by));
+    const edited = [0, 4, 8].map((stage) => net.runEdited(given.tokens, add(stage)).logits);
+    return {before, edited, after: net.run(given.tokens).at(-1).logits};
+    """
+    found = run(code, as_given(model, path, tokens=tokens, vector=vector.tolist()), LOAD)
+    assert found["before"] == found["after"]
+    for stage, logits in zip((0, 4, 8), found["edited"], strict=True):
+
+        def edit(x):
+            x = x.clone()
+            x[:, -1] += vector
+            return x
+
+        ours = model(torch.tensor([tokens]), edits={("resid_post", stage): edit})[0, -1]
+        np.testing.assert_allclose(logits, ours, atol=1e-3)
+        assert np.abs(np.array(logits) - found["before"]).max() > 0.1
+
+
+def test_probes_read_the_same_wherever_the_margin_is_not_tiny(run, small):
+    model, path = small
+    games = oe.random_games(40, seed=17)
+    streams, labels = oe.residual_streams(model, games), oe.contents(oe.replay(games))[:, :-1]
+    probe = LinearProbe(epochs=1).fit(streams, labels)
+    stage, game = 5, 0
+    logits = probe.logits(streams[:, :1])[stage, 0]
+    code = """
+    const probe = {kinds: 3, weight: given.weight, bias: given.bias};
+    return net.run(given.tokens).map((p) => network.readProbe(probe, p.streams[given.stage]));
+    """
+    given = as_given(
+        model,
+        path,
+        tokens=oe.tokens(games)[game].tolist(),
+        stage=stage,
+        weight=probe.weight[stage].flatten().tolist(),
+        bias=probe.bias[stage].flatten().tolist(),
+    )
+    found = np.array(run(code, given, LOAD)).reshape(-1, 64, 3)
+    np.testing.assert_allclose(found, logits.softmax(-1), atol=1e-3)
+    ordered = logits.sort(-1).values
+    clear = (ordered[..., 2] - ordered[..., 1] > 1e-2).numpy()
+    assert clear.mean() > 0.9
+    assert (found.argmax(-1) == logits.argmax(-1).numpy())[clear].all()
+
+
+def test_probabilities_leave_padding_out(run):
+    found = run("return network.softmax([50, 1, 2, 3]);")
+    assert found[0] == 0
+    np.testing.assert_allclose(found[1:], np.exp([1, 2, 3]) / np.exp([1, 2, 3]).sum(), rtol=1e-6)
+
+
+def test_every_half_precision_number_is_decoded(run):
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
+    found = run(
+        "return Array.from(network.decodeFloat16(Uint16Array.from({length: 65536}, (_, i) => i)),"
+        " (v) => Number.isNaN(v) ? 'nan' : v === Infinity ? 'inf' : v === -Infinity ? '-inf' : v);"
+    )
+    np.testing.assert_array_equal(np.array(found, dtype=np.float64), halves)
+
+
+def test_the_error_function_is_exact_to_ten_digits(run):
+    points = np.linspace(-7, 7, 281).tolist()
+    found = run("return given.map(network.erf);", points)
+    np.testing.assert_allclose(found, [math.erf(x) for x in points], atol=1e-10)
+
+
+@pytest.mark.parametrize("keep", [4, 500, 100_000])
+def test_weights_that_are_cut_off_are_refused(run, small, tmp_path, keep):
+    path = tmp_path / "short.safetensors"
+    path.write_bytes(small[1].read_bytes()[:keep])
+    found = run("return problem(() => network.readSafetensors(file(given)));", str(path))
+    assert "cut off" in found
+
+
+def test_weights_of_another_kind_are_named(run, small, odd, tmp_path):
+    code = (
+        "return problem(() => new network.Network(network.readSafetensors(file(given.path)), given.config));"
+    )
+    given = as_given(*odd)
+    assert run(code, given) is None
+    given["config"]["n_layer"] = 3
+    assert run(code, given) == "the weights have no blocks.2.ln_1.weight"
+    path = tmp_path / "long.safetensors"
+    path.write_bytes(safetensors.torch.save({"x": torch.zeros(2, dtype=torch.int64)}))
+    found = run("return problem(() => network.readSafetensors(file(given)));", str(path))
+    assert found.startswith("x is of type I64")
+
+
+def test_more_moves_than_the_context_are_refused(run, odd):
+    found = run("return problem(() => net.run(Array(40).fill(1)));", as_given(*odd), LOAD)
+    assert found == "this network reads at most 31 moves"
+
+
+# Joining ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["game_tape.js", "board_widget.js"])
+def test_a_joined_module_needs_no_other_and_holds_each_once(node, tmp_path, name):
+    text = esm(name)
+    assert not any(line.startswith("import") for line in text.splitlines())
+    assert text.count("export ") == text.count("export default") == 1
+    assert text.count("function flips(") == 1
+    (tmp_path / "joined.mjs").write_text(text)
+    address = json.dumps((tmp_path / "joined.mjs").as_uri())
+    code = f"const m = await import({address}); console.log(typeof m.default.render)"
+    done = subprocess.run([node, "--input-type=module", "-e", code], capture_output=True, text=True)
+    assert done.stdout == "function\n", done.stderr

@@ -1,0 +1,99 @@
+"""Make the file of weights that the layer explorer of the site loads, from the shipped `small`.
+
+`python tools/make_explorer.py FOLDER` writes three files: `explorer-HASH.safetensors`, `explorer.json`,
+which names it, and `explorer.js`, the same bytes for pages that are opened from a disk. Where they are there,
+and neither the network nor the code has changed, nothing is done.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+import othello_edu as oe
+from othello_edu.files import atomic_write
+from othello_edu.pretrained import model_folder
+from othello_edu.probes import LinearProbe
+from othello_edu.sae import TopK, fit
+from othello_edu.widgets import explorer_file
+
+MODEL = "small"
+PROBE_GAMES, SAE_GAMES, EXAMPLE_GAMES = 800, 1_500, 400
+N_FEATURES, K, EPOCHS = 256, 16, 4
+# Positions to begin with: the three second moves there are, up to symmetry, by their names.
+LIBRARY = [
+    {"name": "The perpendicular opening", "moves": "f5d6"},
+    {"name": "The diagonal opening", "moves": "f5f6"},
+    {"name": "The parallel opening", "moves": "f5f4"},
+]
+
+
+def inputs() -> str:
+    """What the files depend on, as one digest: the network's weights, and the code from network to file."""
+    digest = hashlib.sha256()
+    package = Path(oe.__file__).parent
+    names = ["model", "activations", "probes", "sae", "games", "labels", "widgets/explorer_file"]
+    for path in [model_folder(MODEL) / "model.safetensors", Path(__file__)]:
+        digest.update(path.read_bytes())
+    for name in names:
+        digest.update((package / f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
+def make() -> bytes:
+    """Fit probes and features, and pack them with the network."""
+    model = oe.load_pretrained(MODEL)
+    games = oe.random_games(PROBE_GAMES, seed=50)
+    labels = oe.contents(oe.replay(games))[:, :-1]
+    probe = LinearProbe(epochs=4).fit(oe.residual_streams(model, games), labels)
+    games, saes = oe.random_games(SAE_GAMES, seed=51), []
+    there = oe.next_tokens(games) != 0
+    for stage in range(model.n_stages):
+        streams = oe.residual_streams(model, games, [stage])[0][there]
+        saes.append(fit(TopK(model.config.d_model, N_FEATURES, K), streams, epochs=EPOCHS))
+        print(f"stage {stage} of {model.n_stages - 1}", flush=True)
+    random = oe.random_games(40, seed=52)
+    library = [*LIBRARY, {"name": "A random game", "moves": random.transcript(0), "ply": 20}]
+    library.append(fooled(model, random))
+    return explorer_file.explorer_file(model, probe, saes, oe.random_games(EXAMPLE_GAMES, seed=53), library)
+
+
+@torch.no_grad()
+def fooled(model, games) -> dict:
+    """The position of these games at which the network is surest of a move that is not legal."""
+    p = model(oe.tokens(games)).softmax(-1)[..., 1:]
+    squares = oe.games.move_squares(games.board_size)[1:]
+    legal = torch.from_numpy(oe.replay(games).legal[:, :-1][..., squares])
+    there = (oe.next_tokens(games) != 0)[..., None]
+    wrong = p.masked_fill(legal | ~there, 0).amax(-1)
+    game, ply = divmod(int(wrong.argmax()), wrong.shape[1])
+    return {"name": "A random game that fools the network", "moves": games.transcript(game), "ply": ply + 1}
+
+
+def main(folder: str) -> None:
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / "explorer.json"
+    made_from = inputs()
+    try:
+        known = json.loads(manifest.read_text(encoding="utf-8"))
+        if known["made_from"] == made_from and (folder / known["weights"]).exists():
+            print(f"{folder / known['weights']} is up to date")
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # missing or damaged: made anew
+    content = make()
+    name = f"explorer-{hashlib.sha256(content).hexdigest()[:12]}.safetensors"
+    for old in folder.glob("explorer-*.safetensors"):
+        old.unlink()
+    (folder / name).write_bytes(content)
+    (folder / "explorer.js").write_text(explorer_file.script(content), encoding="utf-8")
+    with atomic_write(manifest, "w") as file:
+        json.dump({"weights": name, "made_from": made_from}, file)
+    print(f"written: {folder / name}, {len(content) / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
