@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -51,8 +52,9 @@ def site(tmp_path_factory) -> Path:
     source = tmp_path_factory.mktemp("site")
     for folder in ("book", "notebooks"):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    for folder in ("othello_edu/weights", "models", "results"):  # tables are made of the JSON files in there
-        for file in (ROOT / folder).rglob("*.json"):
+    # Tables are made of the JSON files in there, and pages show their figures.
+    for folder in ("othello_edu/weights", "models", "results"):
+        for file in [*(ROOT / folder).rglob("*.json"), *(ROOT / folder).rglob("*.svg")]:
             target = source / file.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)
@@ -243,23 +245,24 @@ def opened(browser, url: str, scheme: str = "light", width: int = 1200, home: st
         context.close()
 
 
-def widget_views(document: BeautifulSoup) -> tuple[int, int]:
-    """Widgets that a page should show, and how many of them are tapes."""
+def widget_views(document: BeautifulSoup) -> tuple[int, Counter]:
+    """Widgets that a page should show, and how many of them are of each class of ours."""
     state = document.find("script", type=WIDGET_STATE)
     models = json.loads(state.string)["state"] if state else {}
     views = [json.loads(view.string)["model_id"] for view in document.find_all("script", type=WIDGET_VIEW)]
-    return len(views), sum(models[view]["model_module"] == "anywidget" for view in views)
+    ours = [models[view]["state"] for view in views if models[view]["model_module"] == "anywidget"]
+    return len(views), Counter(of["_anywidget_id"].rpartition(".")[2] for of in ours)
 
 
-def wait_for_widgets(page, document: BeautifulSoup) -> int:
-    """Wait until every widget of the page is there; returns the number of tapes."""
-    n_widgets, n_tapes = widget_views(document)
+def wait_for_widgets(page, document: BeautifulSoup) -> Counter:
+    """Wait until every widget of the page is there; returns how many there are of each class of ours."""
+    n_widgets, ours = widget_views(document)
     page.wait_for_function(
-        "([widgets, tapes]) => document.querySelectorAll('.widget-subarea > *:not(script)').length >= widgets"
-        " && document.querySelectorAll('.oe-tape').length >= tapes",
-        arg=[n_widgets, n_tapes],
+        "([widgets, ours]) => document.querySelectorAll('.widget-subarea > *:not(script)').length >= widgets"
+        " && document.querySelectorAll('.oe-widget').length >= ours",
+        arg=[n_widgets, ours.total()],
     )
-    return n_tapes
+    return ours
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -283,16 +286,16 @@ def test_a_page_opens_quietly(site, address, browser, page, scheme):
         assert too_wide <= NARROW, f"{page} is {too_wide} pixels wide in a window of {NARROW}"
 
 
-def pages_with_tapes(site: Path) -> list[str]:
-    return [page for page in PAGES if widget_views(parsed(site / f"{page}.html"))[1]]
+def pages_with(site: Path, kind: str) -> list[str]:
+    return [page for page in PAGES if widget_views(parsed(site / f"{page}.html"))[1][kind]]
 
 
 def test_every_tape_of_the_book_steps_with_the_keyboard(site, address, browser):
-    pages = pages_with_tapes(site)
+    pages = pages_with(site, "GameTape")
     assert pages, "no chapter shows a tape"
     for name in pages:
         with opened(browser, urljoin(address, f"{name}.html"), home=address) as (tab, faults):
-            for at in range(wait_for_widgets(tab, parsed(site / f"{name}.html"))):
+            for at in range(wait_for_widgets(tab, parsed(site / f"{name}.html"))["GameTape"]):
                 tape = tab.locator(".oe-tape").nth(at)
                 tape.locator(".oe-board").focus()
                 tab.keyboard.press("Home")
@@ -302,10 +305,27 @@ def test_every_tape_of_the_book_steps_with_the_keyboard(site, address, browser):
             assert faults == []
 
 
+def test_every_board_of_the_book_is_played_on_by_mouse_and_keyboard(site, address, browser):
+    pages = pages_with(site, "BoardWidget")
+    assert pages, "no chapter has a board to play on"
+    for name in pages:
+        with opened(browser, urljoin(address, f"{name}.html"), home=address) as (tab, faults):
+            for at in range(wait_for_widgets(tab, parsed(site / f"{name}.html"))["BoardWidget"]):
+                board = tab.locator(".oe-play").nth(at)
+                board.locator("[data-square='f5']").click()
+                assert board.locator(".oe-status").inner_text().startswith("Move 1 of"), name
+                board.locator("[data-square='d6']").focus()
+                tab.keyboard.press("Enter")
+                assert board.locator(".oe-status").inner_text().startswith("Move 2 of"), name
+                tab.keyboard.press("Backspace")
+                assert board.locator(".oe-status").inner_text().startswith("Move 1 of"), name
+            assert faults == []
+
+
 def test_formulas_and_tapes_work_in_pages_opened_from_a_disk(site, browser):
-    name = pages_with_tapes(site)[0]
+    name = pages_with(site, "GameTape")[0]
     with opened(browser, (site / f"{name}.html").as_uri()) as (tab, faults):
-        assert wait_for_widgets(tab, parsed(site / f"{name}.html")) > 0
+        assert wait_for_widgets(tab, parsed(site / f"{name}.html")).total() > 0
         assert faults == []
     with opened(browser, (site / "book" / "notation.html").as_uri()) as (tab, faults):
         tab.wait_for_function("document.querySelectorAll('mjx-container').length > 0")
