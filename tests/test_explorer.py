@@ -201,6 +201,14 @@ def test_without_weights_the_board_still_plays_and_says_what_is_missing(show):
     assert page.evaluate("state.moves") == "f5"
 
 
+def test_a_network_of_the_kernels_is_not_shown_as_another_where_there_is_no_kernel(site, parts):
+    page = site(LayerExplorer(*parts, moves=LINE, ply=9), site=True)
+    page.locator(".oe-explorer-mind .oe-error", has_text="does not answer").wait_for()
+    assert all("nothing" in text for text in read(page))
+    page.locator("[data-square].oe-legal").first.click()
+    assert page.evaluate("state.ply") == 10
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -290,36 +290,36 @@ def pages_with(site: Path, kind: str) -> list[str]:
     return [page for page in PAGES if widget_views(parsed(site / f"{page}.html"))[1][kind]]
 
 
-def test_every_tape_of_the_book_steps_with_the_keyboard(site, address, browser):
-    pages = pages_with(site, "GameTape")
-    assert pages, "no chapter shows a tape"
+def each_widget(site, address, browser, kind: str, selector: str):
+    """Every widget of a class in the book, in a browser, as (page in the browser, widget)."""
+    pages = pages_with(site, kind)
+    assert pages, f"no chapter has a {kind}"
     for name in pages:
         with opened(browser, urljoin(address, f"{name}.html"), home=address) as (tab, faults):
-            for at in range(wait_for_widgets(tab, parsed(site / f"{name}.html"))["GameTape"]):
-                tape = tab.locator(".oe-tape").nth(at)
-                tape.locator(".oe-board").focus()
-                tab.keyboard.press("Home")
-                assert tape.locator(".oe-status").inner_text().startswith("Start"), name
-                tab.keyboard.press("ArrowRight")
-                assert tape.locator(".oe-status").inner_text().startswith("Move 1 of"), name
-            assert faults == []
+            for at in range(wait_for_widgets(tab, parsed(site / f"{name}.html"))[kind]):
+                yield tab, tab.locator(selector).nth(at)
+            assert faults == [], name
+
+
+def test_every_tape_of_the_book_steps_with_the_keyboard(site, address, browser):
+    for tab, tape in each_widget(site, address, browser, "GameTape", ".oe-tape"):
+        tape.locator(".oe-board").focus()
+        tab.keyboard.press("Home")
+        assert tape.locator(".oe-status").inner_text().startswith("Start")
+        tab.keyboard.press("ArrowRight")
+        assert tape.locator(".oe-status").inner_text().startswith("Move 1 of")
 
 
 def test_every_board_of_the_book_is_played_on_by_mouse_and_keyboard(site, address, browser):
-    pages = pages_with(site, "BoardWidget")
-    assert pages, "no chapter has a board to play on"
-    for name in pages:
-        with opened(browser, urljoin(address, f"{name}.html"), home=address) as (tab, faults):
-            for at in range(wait_for_widgets(tab, parsed(site / f"{name}.html"))["BoardWidget"]):
-                board = tab.locator(".oe-play").nth(at)
-                board.locator("[data-square='f5']").click()
-                assert board.locator(".oe-status").inner_text().startswith("Move 1 of"), name
-                board.locator("[data-square='d6']").focus()
-                tab.keyboard.press("Enter")
-                assert board.locator(".oe-status").inner_text().startswith("Move 2 of"), name
-                tab.keyboard.press("Backspace")
-                assert board.locator(".oe-status").inner_text().startswith("Move 1 of"), name
-            assert faults == []
+    for tab, board in each_widget(site, address, browser, "BoardWidget", ".oe-play"):
+        status = board.locator(".oe-status")
+        board.locator("[data-square='f5']").click()
+        assert status.inner_text().startswith("Move 1 of")
+        board.locator("[data-square='d6']").focus()
+        tab.keyboard.press("Enter")
+        assert status.inner_text().startswith("Move 2 of")
+        tab.keyboard.press("Backspace")
+        assert status.inner_text().startswith("Move 1 of")
 
 
 def test_formulas_and_tapes_work_in_pages_opened_from_a_disk(site, browser):

@@ -138,7 +138,7 @@ def trace_table(results: dict) -> list[str]:
     """
     stages = by_stage(results["results"], "features")
     lines = [
-        "| where | feature | " + " | ".join(f"stage {stage}" for stage in stages) + " |",
+        "| where | feature | stage " + " | ".join(map(str, stages)) + " |",
         "| :-- | --: | " + " | ".join("--:" for _ in stages) + " |",
     ]
     for seed, table in enumerate(("Table 1", "Table 2")):

@@ -4,10 +4,11 @@
 import { capital, element, key, numberScale, scaleKeys, swatch } from "./board.js";
 import { believedBoard, readingOf } from "./believed.js";
 import { KernelMind, pageMind } from "./mind.js";
-import { PLAYERS, squareName, transcript } from "./othello.js";
+import { PLAYERS, replay, squareName, transcript } from "./othello.js";
 import { gameOf, makePlayable } from "./playable.js";
 
 const SHOWN_MOVES = 8, SHOWN_EXAMPLES = 4;
+const WATCHED = ["moves", "ply", "stage", "flip"];
 const percent = (p) => (p >= 0.9995 ? "100%" : p < 0.0005 ? "0%" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)}%`);
 
 function render({ model, el }) {
@@ -26,7 +27,7 @@ function render({ model, el }) {
   // What is drawn on the board: nothing, or what the network would play next.
   const showNext = element("input", { type: "checkbox" });
   parts.moves.append(element("label", {}, [showNext, "draw its next move"]));
-  const library = element("select", { "aria-label": "A game to begin with" });
+  const library = element("select", { "aria-label": "A game to begin with", hidden: "" });
   const legend = element("div", { class: "oe-legend" });
   const left = element("div", { class: "oe-explorer-board" }, [
     library, parts.board, parts.controls, parts.slider, parts.status, parts.error, parts.moves, legend,
@@ -84,7 +85,7 @@ function render({ model, el }) {
 
   // Ask the mind about the position, and draw what it says unless the position has changed meanwhile.
   async function update() {
-    parts.draw(extra());
+    parts.draw(); // at once, without the probabilities of the position before
     if (!mind) return;
     const number = (asked += 1), moves = game.moves;
     if (!mind.canRead(moves)) {
@@ -105,8 +106,7 @@ function render({ model, el }) {
       message.textContent = error.message;
     }
     drawMind();
-    parts.draw(extra());
-    drawLegend();
+    drawValues();
   }
 
   // "d3" or "": the disc of that square, turned over from the chosen stage on.
@@ -117,10 +117,17 @@ function render({ model, el }) {
     return { square, to: board[square] === toMove ? 2 : 1, from: stage() };
   }
 
-  function extra() {
-    if (!seen || !showNext.checked) return () => ({});
-    const scale = numberScale(0, Math.max(...seen.next));
-    return (square) => ({ value: seen.next[square], valueName: "probability of the next move", scale });
+  // The probabilities of the next move on the board and in its legend, if they are wanted.
+  function drawValues() {
+    const keys = [key(swatch("oe-last"), "played last"), key(swatch("oe-flipped"), "turned over"), key(swatch("oe-legal"), "legal")];
+    if (seen && showNext.checked) {
+      const scale = numberScale(0, Math.max(...seen.next)), valueName = "probability of the next move";
+      parts.draw((square) => ({ value: seen.next[square], valueName, scale }));
+      keys.unshift(...scaleKeys(scale, valueName));
+    } else {
+      parts.draw();
+    }
+    legend.replaceChildren(...keys);
   }
 
   function drawMind() {
@@ -166,7 +173,7 @@ function render({ model, el }) {
       next.append(element("li", {}, [element("span", { class: "oe-bar-text" }, [text]), bar]));
     }
     const mass = [...parts.cells.keys()].reduce((sum, at) => sum + (position.legal.includes(at) ? seen.next[at] : 0), 0);
-    nextText.textContent = `On legal moves: ${percent(mass)}.` + (seen.before === seen || !state("flip") ? "" : " (With the disc turned over.)");
+    nextText.textContent = `On legal moves: ${percent(mass)}.` + (state("flip") ? " (With the disc turned over.)" : "");
   }
 
   function drawFlip(position, known) {
@@ -202,10 +209,8 @@ function render({ model, el }) {
     open.append(row);
     try {
       for (const { moves, value } of (await mind.excites(at, feature)).slice(0, SHOWN_EXAMPLES)) {
-        const example = believedBoard(game.size), board = gameOf({
-          size: game.size, read: () => ({ moves: transcript(moves), ply: moves.length }), write: () => {},
-        }).position;
-        example.draw(null, board);
+        const example = believedBoard(game.size);
+        example.draw(null, replay(moves, game.size).at(-1));
         const text = `feature ${feature} is ${value.toFixed(2)} after ${moves.length} moves, the last ${squareName(moves.at(-1))}`;
         const button = element("button", { type: "button", class: "oe-stage", title: `${text}. Go there.`, "aria-label": `${text}. Go there.` }, [
           example.root, element("span", {}, [value.toFixed(2)]),
@@ -218,16 +223,10 @@ function render({ model, el }) {
     }
   }
 
-  function drawLegend() {
-    const keys = [key(swatch("oe-last"), "played last"), key(swatch("oe-flipped"), "turned over"), key(swatch("oe-legal"), "legal")];
-    if (seen && showNext.checked) keys.unshift(...scaleKeys(numberScale(0, Math.max(...seen.next)), "probability of the next move"));
-    legend.replaceChildren(...keys);
-  }
-
   slider.oninput = () => change({ stage: Number(slider.value) });
   slider.onkeydown = (event) => event.stopPropagation();
   flip.onchange = () => change({ flip: flip.value });
-  showNext.onchange = () => { parts.draw(extra()); drawLegend(); };
+  showNext.onchange = drawValues;
 
   let waiting = false;
   const soon = () => {
@@ -235,21 +234,23 @@ function render({ model, el }) {
     waiting = true;
     queueMicrotask(() => { waiting = false; update(); });
   };
-  for (const name of ["moves", "ply", "stage", "flip"]) model.on(`change:${name}`, soon);
-  parts.draw();
-  drawLegend();
+  for (const name of WATCHED) model.on(`change:${name}`, soon);
+  drawValues();
   el.append(root);
 
-  // A page of the site has the book's network beside it; elsewhere the kernel is asked.
-  const onSite = document.documentElement.dataset.content_root !== undefined;
-  if (!onSite && state("about").config) begin(new KernelMind(model));
+  // A network of the kernel's is asked there; otherwise the page has the book's network beside it.
+  const kernel = state("about").config && new KernelMind(model);
+  if (kernel) begin(kernel);
   else {
     message.textContent = "Loading the network …";
     pageMind().then(begin, (error) => {
       message.textContent = `${capital(error.message)}. The board can be played on; what the network thinks cannot be shown.`;
     });
   }
-  return () => { for (const name of ["moves", "ply", "stage", "flip"]) model.off(`change:${name}`, soon); };
+  return () => {
+    for (const name of WATCHED) model.off(`change:${name}`, soon);
+    kernel?.close();
+  };
 }
 
 export default { render };

@@ -98,14 +98,18 @@ function loadScript(address) {
 }
 
 // The network of the kernel: each question is a message, and so is its answer.
+const PATIENCE_MS = 10_000; // a page without its kernel never gets one
 export class KernelMind {
   constructor(model) {
     this.model = model;
     this.about = model.get("about");
     this.waiting = new Map();
     this.last = 0;
-    model.on("msg:custom", (message, buffers) => this.answer(message, buffers));
+    this.listener = (message, buffers) => this.answer(message, buffers);
+    model.on("msg:custom", this.listener);
   }
+
+  close() { this.model.off("msg:custom", this.listener); }
 
   get stages() { return this.about.config.n_layer + 1; }
 
@@ -115,6 +119,7 @@ export class KernelMind {
     const id = (this.last += 1);
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
+      setTimeout(() => reject(new Error("The kernel, whose network this is, does not answer: run the notebook")), PATIENCE_MS);
       this.model.send({ id, ...question });
     });
   }
