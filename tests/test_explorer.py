@@ -109,6 +109,10 @@ def test_the_next_moves_are_those_of_python(site, parts):
     names = [oe.board.SQUARE_NAMES[squares[at]] for at in p.argsort(descending=True)[:8]]
     shown = page.locator(".oe-next .oe-bar-text").all_inner_texts()
     assert [text.split()[0] for text in shown] == names
+    page.wait_for_timeout(300)  # bars grow to their length
+    bars = page.locator(".oe-bar").evaluate_all("all => all.map((bar) => bar.getBoundingClientRect().width)")
+    shares = p.sort(descending=True).values[:8] / p.max()
+    np.testing.assert_allclose(np.array(bars) / bars[0], shares, atol=0.01)
     legal = oe.Board.from_moves(LINE[:30]).legal_moves
     assert [("not legal" in text) for text in shown] == [name not in legal for name in names]
     mass = sum(float(p[list(squares).index(oe.board.parse_square(name))]) for name in legal)

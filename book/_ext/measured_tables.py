@@ -2,9 +2,9 @@
 
 `{timings} FILE` shows what `make notebooks` measured, `{sweep} FILE` what `tools/sweep.py` did. `{networks}
 FOLDER`, with names under it, shows the cards of these models. Of what `othello-edu reproduce` found, with
-runs by both protocols in a folder for each model: `{paper} FOLDER` shows the claims of the paper beside it;
-`{paper_networks} FOLDER`, with names of models under it, the verdicts on each of them; `{paper_features}
-FOLDER` the tables of single features. Folders are relative to the repository.
+runs by both protocols in a folder for each model: `{paper} FOLDER` shows the claims of the paper beside it,
+and `{paper_features} FOLDER` the tables of single features; `{paper_networks} FOLDER PROTOCOL`, with names
+of models under it, the verdicts on each of them. Folders are relative to the repository.
 """
 
 import json
@@ -71,11 +71,8 @@ class Paper(MeasuredTable):
     made_by = "othello-edu reproduce"
 
     def record(self):
-        return self.runs(self.arguments[0])
-
-    def runs(self, folder):
-        """{protocol: results} of the runs in a folder."""
-        return {name: self.read(f"/{folder}/{name}/results.json") for name in ("published", "corrected")}
+        protocols = ("published", "corrected")
+        return {name: self.read(f"/{self.arguments[0]}/{name}/results.json") for name in protocols}
 
     def lines(self, runs):
         return paper_table(runs)
@@ -86,12 +83,14 @@ class PaperFeatures(Paper):
         return [*trace_table(runs["published"]), "", *pairs_table(runs)]
 
 
-class PaperNetworks(Paper):
+class PaperNetworks(MeasuredTable):
+    made_by = "othello-edu reproduce"
+    required_arguments = 2
     has_content = True
 
     def record(self):
-        each = [self.runs(f"{self.arguments[0]}/{name}") for name in self.content]
-        return {protocol: [runs[protocol] for runs in each] for protocol in each[0]}
+        folder, protocol = self.arguments
+        return [self.read(f"/{folder}/{name}/{protocol}/results.json") for name in self.content]
 
     def lines(self, runs):
         return verdicts_table(runs)
@@ -119,15 +118,16 @@ def paper_table(runs: dict[str, dict]) -> list[str]:
     return [*lines, *thresholds, ":::"]
 
 
-def verdicts_table(runs: dict[str, list[dict]]) -> list[str]:
-    """A row for each claim, {protocol: results of several networks}: the verdicts, and the one on GPTs."""
+def verdicts_table(runs: list[dict]) -> list[str]:
+    """A row for each claim: the verdict on each of several networks by one protocol, and the one on GPTs."""
+    names = [f"`{run['model']}`" for run in runs]
     lines = [
-        "| where | the paper says | " + " | ".join(f"{name}: each, and GPTs" for name in runs) + " |",
-        "| :-- | :-- | " + " | ".join(":--" for _ in runs) + " |",
+        "| where | the paper says | " + " | ".join(names) + " | GPTs |",
+        "| :-- | :-- | " + " | ".join(":--" for _ in names) + " | :-- |",
     ]
-    for claims in zip(*(over_models(of_protocol) for of_protocol in runs.values()), strict=True):
-        cells = [f"{', '.join(claim['verdicts'])}<br>**{claim['verdict']}**" for claim in claims]
-        lines.append(f"| {claims[0]['source']} | {claims[0]['says']} | " + " | ".join(cells) + " |")
+    for claim in over_models(runs):
+        verdicts = " | ".join(claim["verdicts"])
+        lines.append(f"| {claim['source']} | {claim['says']} | {verdicts} | **{claim['verdict']}** |")
     return lines
 
 

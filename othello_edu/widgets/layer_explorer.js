@@ -170,7 +170,9 @@ function render({ model, el }) {
       const bar = element("span", { class: `oe-bar${legal ? "" : " oe-illegal"}`, "aria-hidden": "true" });
       bar.style.width = `${(100 * seen.next[square]) / largest}%`;
       const text = `${squareName(square)} ${percent(seen.next[square])}${legal ? "" : ", not legal"}`;
-      next.append(element("li", {}, [element("span", { class: "oe-bar-text" }, [text]), bar]));
+      next.append(element("li", {}, [
+        element("span", { class: "oe-bar-text" }, [text]), element("span", { class: "oe-bar-room" }, [bar]),
+      ]));
     }
     const mass = [...parts.cells.keys()].reduce((sum, at) => sum + (position.legal.includes(at) ? seen.next[at] : 0), 0);
     nextText.textContent = `On legal moves: ${percent(mass)}.` + (state("flip") ? " (With the disc turned over.)" : "");
