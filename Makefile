@@ -37,6 +37,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 book: $(INSTALLED)  ## execute every notebook and build the site; a failing cell or a warning stops it
+	$(PY) tools/make_explorer.py _build/explorer
 	$(VENV)/bin/jupyter-book build --all -W --keep-going .
 	@echo
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"

@@ -75,6 +75,23 @@ def browser():
         chromium.close()
 
 
+@pytest.fixture(scope="session")
+def barriers():
+    """A function from a page to what axe-core finds there, at least serious: the rule and the element."""
+
+    def of_page(page) -> list[str]:
+        page.add_script_tag(path=ROOT / "tests" / "vendor" / "axe-core-4.14.1" / "axe.min.js")
+        found = page.evaluate("axe.run().then((found) => found.violations)")
+        return [
+            f"{one['id']}: {node['html'][:80]}"
+            for one in found
+            if one["impact"] in ("serious", "critical")
+            for node in one["nodes"]
+        ]
+
+    return of_page
+
+
 PAGE = """<!doctype html><html lang="en" ROOT><title>A widget</title><link rel="stylesheet" href="boards.css">
 <body style="margin: 8px"><main id="here"></main><script type="module">
 import widget from "./WIDGET";

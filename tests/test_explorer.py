@@ -47,16 +47,17 @@ def site(show, parts):
 
 def read(page):
     """What the explorer says of each stage."""
-    page.wait_for_function("document.querySelector('.oe-stage[aria-pressed]') !== null")
+    page.wait_for_function("document.querySelector('.oe-explorer-mind > .oe-error').textContent === ''")
+    page.wait_for_function("document.querySelector('.oe-summary').textContent !== ''")
     return page.locator(".oe-stages .oe-stage").evaluate_all(
         "all => all.map((n) => n.getAttribute('aria-label'))"
     )
 
 
 @torch.no_grad()
-def expected(parts, n_moves):
+def expected(parts, n_moves, line=LINE):
     model, probe, _, _ = parts
-    games = oe.Games.from_transcripts([LINE[: 2 * n_moves]])
+    games = oe.Games.from_transcripts([line[: 2 * n_moves]])
     streams = oe.residual_streams(model, games)[:, 0, n_moves - 1]
     found = probe.logits(streams[:, None])[:, 0].argmax(-1).numpy()
     truth = oe.contents(oe.replay(games))[0, n_moves - 1]
@@ -183,7 +184,7 @@ def test_a_game_of_the_library_is_loaded_and_stages_are_chosen(site):
     assert page.evaluate("state.stage") == 1
     assert page.locator(".oe-stage[aria-pressed='true']").count() == 1
     page.get_by_label("Stage", exact=True).fill("3")
-    assert page.locator(".oe-stage-name").inner_text() == "3: after block 3"
+    assert page.locator(".oe-stage-name").inner_text() == "stage 3: after block 3"
 
 
 def test_before_the_first_move_and_at_the_end_it_says_why_nothing_is_shown(site):
@@ -201,16 +202,220 @@ def test_without_weights_the_board_still_plays_and_says_what_is_missing(show):
     alert = page.locator(".oe-explorer-mind .oe-error")
     alert.filter(has_text="The board can be played on").wait_for()
     assert "404" in alert.inner_text()
-    page.locator("[data-square='f5']").click()
+    page.locator(".oe-legal[data-square='f5']").click()
     assert page.evaluate("state.moves") == "f5"
 
 
-def test_a_network_of_the_kernels_is_not_shown_as_another_where_there_is_no_kernel(site, parts):
+def test_in_the_book_the_pages_network_answers_for_the_same_one_of_the_kernels(site, parts):
     page = site(LayerExplorer(*parts, moves=LINE, ply=9), site=True)
-    page.locator(".oe-explorer-mind .oe-error", has_text="does not answer").wait_for()
-    assert all("nothing" in text for text in read(page))
+    assert read(page) == expected(parts, 9)
+
+
+@pytest.fixture(scope="module")
+def another(parts):
+    """A network that the page does not have."""
+    torch.manual_seed(2)
+    return oe.GPT(oe.GPTConfig(n_layer=3, n_head=4, d_model=32)).eval(), *parts[1:]
+
+
+def test_in_the_book_another_network_of_the_kernels_is_missed_and_the_board_still_plays(site, another):
+    page = site(LayerExplorer(*another, moves=LINE, ply=9), site=True)
+    page.locator(".oe-explorer-mind .oe-error", has_text="run the notebook to ask it").wait_for()
+    assert page.locator(".oe-stage[aria-label$='nothing']").count() == 4
     page.locator("[data-square].oe-legal").first.click()
     assert page.evaluate("state.ply") == 10
+
+
+@pytest.mark.parametrize("in_the_book", [True, False])
+def test_a_line_that_travels_with_the_widget_needs_neither_kernel_nor_weights(site, another, in_the_book):
+    widget = LayerExplorer(*another, moves=LINE[:40], ply=9, keep=True)
+    page = site(widget, site=in_the_book, before=lambda page: page.clock.install())
+    page.clock.run_for(11_000)  # outside of the book it waits for a kernel first
+    page.wait_for_function(
+        "!document.querySelector('.oe-stage').getAttribute('aria-label').endsWith('nothing')"
+    )
+    assert read(page) == expected(another, 9)
+    assert page.locator(".oe-next .oe-bar-text").count() == 8
+    page.locator(f"[data-square]:not([data-square='{LINE[18:20]}']).oe-legal").first.click()
+    page.get_by_text("Only one line of moves came with this page").first.wait_for()
+
+
+@torch.no_grad()
+def test_arrays_are_shown_as_they_are(site, parts):
+    model, probe, _, _ = parts
+    games = oe.Games.from_transcripts([LINE])
+    boards = probe.logits(oe.residual_streams(model, games)[:, 0]).softmax(-1)
+    page = site(LayerExplorer(arrays=(boards, None), moves=LINE, ply=30, stage=2))
+    assert read(page) == expected(parts, 30)
+    assert "No probabilities came" in page.locator(".oe-explorer-mind").inner_text()
+    assert page.get_by_label("A disc to turn over in the network's mind").is_disabled()
+    said = page.locator(".oe-believed:not([hidden]) [data-square]").evaluate_all(
+        "all => all.map((n) => n.getAttribute('aria-label'))"
+    )
+    p, position = boards[2, 29].numpy(), oe.Board.from_moves(LINE[:60])
+    names = {0: "empty", 1: "black" if position.to_move == 1 else "white"}
+    names[2] = {"black": "white", "white": "black"}[names[1]]
+    for square, text in enumerate(said):
+        name, kind = oe.board.SQUARE_NAMES[square], names[int(p[square].argmax())]
+        assert text.startswith(f"{name}: {kind}, ")
+        assert abs(int(text.split(", ")[1].split("%")[0]) - 100 * p[square].max()) < 1.1
+
+
+def test_two_stages_are_compared_and_what_differs_is_outlined(site, parts):
+    page = site(LayerExplorer(moves=LINE, ply=20, stage=1), site=True)
+    read(page)
+    boards = page.locator(".oe-believed:visible")
+    assert boards.count() == 1 and page.locator(".oe-differs").count() == 0
+    page.get_by_label("compare with").select_option("3")
+    page.wait_for_function("document.querySelectorAll('.oe-believed:not([hidden])').length === 2")
+    assert page.evaluate("state.compare") == 3
+    colours = [
+        boards.nth(at)
+        .locator("[data-square]")
+        .evaluate_all("all => all.map((n) => n.getAttribute('aria-label').split(/[,:;] ?/)[1])")
+        for at in (0, 1)
+    ]
+    differ = sum(one != two for one, two in zip(*colours, strict=True))
+    assert differ > 0 and page.locator(".oe-differs").count() == 2 * differ
+    wrong = boards.first.locator(".oe-wrong").count()
+    assert f"stage 1: {64 - wrong} of 64 squares right" in read(page)
+
+
+@pytest.mark.parametrize(
+    ("drawing", "mask"),
+    [("paper", oe.stability.stable_paper), ("proven", oe.stability.stable_sound)],
+)
+def test_stable_discs_are_drawn_on_the_true_board(site, drawing, mask):
+    page = site(LayerExplorer(moves=LINE, ply=52, drawing=drawing), site=True)
+    read(page)
+    marked = page.locator(".oe-explorer-board .oe-marked[data-square]").evaluate_all(
+        "all => all.map((n) => n.dataset.square)"
+    )
+    ours = np.flatnonzero(mask(oe.Board.from_moves(LINE[:104]).contents))
+    assert len(ours) and set(marked) == {oe.board.SQUARE_NAMES[at] for at in ours}
+    assert f"({len(ours)})" in page.locator(".oe-legend").inner_text()
+
+
+def test_discs_seen_to_be_turned_over_are_none_of_those_proven_stable(site):
+    page = site(LayerExplorer(moves=LINE, ply=40, drawing="refuted"), site=True)
+    read(page)
+    marked = page.locator(".oe-explorer-board .oe-marked[data-square]").evaluate_all(
+        "all => all.map((n) => n.dataset.square)"
+    )
+    proven = oe.stability.stable_sound(oe.Board.from_moves(LINE[:80]).contents)
+    assert len(marked) > 5
+    assert not {oe.board.SQUARE_NAMES[at] for at in np.flatnonzero(proven)} & set(marked)
+
+
+def test_a_feature_that_was_opened_stays_open_while_the_game_goes_on(site, parts):
+    page = site(LayerExplorer(moves=LINE, ply=20, stage=2), site=True)
+    read(page)
+    name = page.locator(".oe-features summary").first.inner_text().split(":")[0]
+    page.locator(".oe-features summary").first.click()
+    page.locator(".oe-examples .oe-stage").first.wait_for()
+    page.get_by_label("compare with").select_option("1")
+    page.wait_for_function("document.querySelectorAll('.oe-believed:not([hidden])').length === 2")
+    opened = page.locator(".oe-features details[open] summary")
+    assert opened.first.inner_text().startswith(name)
+    page.locator(".oe-examples .oe-stage").first.wait_for()
+
+
+# Use by everyone --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_explorer_has_no_serious_barrier(site, barriers, scheme):
+    widget = LayerExplorer(moves=LINE, ply=20, stage=1, compare=3, drawing="next")
+    page = site(widget, site=True, color_scheme=scheme)
+    read(page)
+    page.locator(".oe-features summary").first.click()
+    page.locator(".oe-examples .oe-stage").first.wait_for()
+    page.locator("[data-square='a1'].oe-square").first.click()  # and an error message
+    assert barriers(page) == []
+
+
+def test_the_explorer_fits_a_window_of_320_pixels(site):
+    widget = LayerExplorer(moves=LINE, ply=20, stage=1, compare=3, drawing="refuted")
+    page = site(widget, site=True, viewport={"width": 320, "height": 700}, has_touch=True)
+    read(page)
+    page.locator(".oe-features summary").first.tap()
+    page.locator(".oe-examples .oe-stage").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    sizes = page.locator("button, select, .oe-explorer-board [data-square]").evaluate_all(
+        "all => all.filter((b) => b.offsetParent).map((b) => b.getBoundingClientRect())"
+    )
+    assert min(min(size["width"], size["height"]) for size in sizes) >= 24  # WCAG 2.5.8
+
+
+def test_every_control_is_reached_with_the_tabulator(site):
+    page = site(LayerExplorer(moves=LINE, ply=20, stage=1, compare=3), site=True)
+    read(page)
+    page.locator("body").click(position={"x": 1, "y": 1})
+    reached = set()
+    for _ in range(45):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate("""() => {
+            const at = document.activeElement, style = getComputedStyle(at);
+            const name = at.getAttribute("aria-label") ?? at.closest("label")?.innerText.split("\\n")[0];
+            return at.closest(".oe-widget") ? `${name ?? at.innerText}|${style.outlineStyle}` : "";
+        }""")
+        )
+    names = {text.split("|")[0] for text in reached}
+    for part in ("A game to begin with", "Stage", "compare with", "on the board:", "Undo"):
+        assert any(name.strip().startswith(part) for name in names), (part, names)
+    assert any(name.startswith("stage 2: ") for name in names)
+    assert any(name.startswith("feature ") for name in names)
+    assert {text.split("|")[1] for text in reached if text} == {"solid"}
+
+
+def test_after_two_thousand_events_it_shows_what_python_has(site, parts):
+    page = site(LayerExplorer(), site=True)
+    page.wait_for_function("document.querySelector('.oe-explorer-mind > .oe-error').textContent === ''")
+    states = page.evaluate("""async () => {
+        let seed = 54321;
+        const random = (n) => {
+            seed = (seed * 1103515245 + 12345) % 2147483648;
+            return Math.floor((seed / 2147483648) * n);
+        };
+        const pick = (all) => all[random(all.length)];
+        const all = (selector) => [...document.querySelectorAll(selector)];
+        const fire = (node, kind) => node.dispatchEvent(new Event(kind, { bubbles: true }));
+        const seen = [];
+        for (let n = 0; n < 2000; n += 1) {
+            const what = random(20), legal = all(".oe-explorer-board .oe-legal[data-square]");
+            if (what < 9 && legal.length) pick(legal).click();
+            else if (what < 11) pick(all(".oe-explorer-board [data-square]")).click();
+            else if (what < 13) pick(all(".oe-controls button")).click();
+            else if (what < 15) pick(all(".oe-stages .oe-stage")).click();
+            else if (what < 17) {
+                const select = pick(all("select"));
+                select.value = pick([...select.options])?.value ?? "";
+                fire(select, "change");
+            } else if (what < 18) {
+                const slider = pick(all("input[type=range]"));
+                slider.value = random(61);
+                fire(slider, "input");
+            } else pick(all("details summary, .oe-examples button"))?.click();
+            await new Promise((resolve) => setTimeout(resolve, n % 10 ? 0 : 4));
+            if (n % 20 === 0) seen.push([state.moves, state.ply, state.flip, state.stage]);
+        }
+        return seen;
+    }""")
+    assert max(ply for _, ply, _, _ in states) > 20 and any(flip for _, _, flip, _ in states)
+    for moves, ply, _, _ in states:
+        oe.Board.from_moves(moves)
+        assert 0 <= ply <= len(moves) // 2
+    page.get_by_label("A disc to turn over in the network's mind").select_option("")
+    page.evaluate("model.set('flip', '')")
+    if page.evaluate("state.ply") == 0:
+        page.locator(".oe-explorer-board .oe-legal[data-square]").first.click()
+    page.wait_for_timeout(100)
+    moves, ply = page.evaluate("[state.moves, state.ply]")
+    assert read(page) == expected(parts, min(ply, 59), moves)
+
+
+# What it refuses --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -223,6 +428,16 @@ def test_a_network_of_the_kernels_is_not_shown_as_another_where_there_is_no_kern
         ),
         (lambda m, p, s, g: LayerExplorer(m, p, s[:2]), "2 autoencoders for 4 stages"),
         (lambda m, p, s, g: LayerExplorer(m, p, stage=4), "stages 0 to 3"),
+        (lambda m, p, s, g: LayerExplorer(m, p, compare=-2), "compare is -2; .* stages 0 to 3"),
+        (lambda m, p, s, g: LayerExplorer(drawing="stable"), "drawing is 'stable'"),
+        (lambda m, p, s, g: LayerExplorer(m, p, arrays=(np.ones(3),)), "not both"),
+        (lambda m, p, s, g: LayerExplorer(arrays=(np.ones((2, 1, 64)),), moves="f5"), r"\(2, 1, 64\)"),
+        (lambda m, p, s, g: LayerExplorer(arrays=(np.ones((2, 2, 64, 3)) / 3,), moves="f5"), "1 moves need"),
+        (lambda m, p, s, g: LayerExplorer(arrays=(np.ones((2, 1, 64, 3)),), moves="f5"), "add up to one"),
+        (
+            lambda m, p, s, g: LayerExplorer(arrays=(np.ones((2, 1, 64, 3)) / 3, np.ones(64)), moves="f5"),
+            "next moves have shape",
+        ),
         (lambda m, p, s, g: explorer_file(m, p, s[:2], g), "2 autoencoders for 4 stages"),
         (lambda m, p, s, g: explorer_file(oe.GPT(oe.GPTConfig(n_layer=2, d_model=32)), p, s, g), "it needs"),
     ],

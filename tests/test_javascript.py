@@ -1,7 +1,9 @@
 """The rule book and the network a second time, in JavaScript: Node must say what Python says."""
 
+import itertools
 import json
 import math
+import re
 import subprocess
 
 import numpy as np
@@ -309,7 +311,7 @@ def test_more_moves_than_the_context_are_refused(run, odd):
 # Joining ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["game_tape.js", "board_widget.js"])
+@pytest.mark.parametrize("name", ["game_tape.js", "board_widget.js", "layer_explorer.js"])
 def test_a_joined_module_needs_no_other_and_holds_each_once(node, tmp_path, name):
     text = esm(name)
     assert not any(line.startswith("import") for line in text.splitlines())
@@ -320,3 +322,127 @@ def test_a_joined_module_needs_no_other_and_holds_each_once(node, tmp_path, name
     code = f"const m = await import({address}); console.log(typeof m.default.render)"
     done = subprocess.run([node, "--input-type=module", "-e", code], capture_output=True, text=True)
     assert done.stdout == "function\n", done.stderr
+
+
+# Stable discs -----------------------------------------------------------------------------------------
+
+STABILITY = f"""
+import * as stability from {json.dumps((FOLDER / "stability.js").as_uri())};
+const text = (mask) => mask.join("");
+"""
+RULES = """
+return given.boards.map((board) => {
+  const b = Uint8Array.from(board);
+  return [text(stability.stablePaper(b, given.size)), text(stability.stableSound(b, given.size))];
+});
+"""
+REFUTED = """
+return given.moves.map((moves) => othello.replay(moves, given.size).slice(1).map((p) =>
+  text(stability.refuted(p, given.n, given.seed))));
+"""
+
+
+def as_masks(texts):
+    """Masks "0110…" as bool [n, 64]."""
+    return np.array([list(text) for text in texts]) == "1"
+
+
+def agree_on_stable(run, boards, board_size):
+    """Both rules mark in Node what they mark in Python; returns how many discs the proof marks."""
+    given = {"boards": ["".join(map(str, board)) for board in boards], "size": board_size}
+    paper, sound = map(as_masks, zip(*run(RULES, given, STABILITY), strict=True))
+    np.testing.assert_array_equal(paper, oe.stable_paper(boards, board_size))
+    np.testing.assert_array_equal(sound, oe.stable_sound(boards, board_size))
+    return sound.sum()
+
+
+def played(games):
+    """All positions of games: boards [n, 64], who is to move [n], and the moves of each game."""
+    positions, moves = oe.replay(games), [[int(move) for move in row if move >= 0] for row in games.moves]
+    reached = np.arange(positions.boards.shape[1]) < np.array([len(row) for row in moves])[:, None]
+    return positions.boards[reached], positions.to_move[reached], moves
+
+
+def refuted_in_node(run, moves, board_size, n_playouts, seed=3):
+    """Refuted discs of all positions of games, bool [n, 64]."""
+    given = {"moves": moves, "size": board_size, "n": n_playouts, "seed": seed}
+    return as_masks([mask for of_game in run(REFUTED, given, STABILITY) for mask in of_game])
+
+
+@pytest.mark.parametrize(("board_size", "n_games"), [(4, 400), (6, 150), (8, 150)])
+def test_stable_discs_of_random_games_are_those_of_python(run, board_size, n_games):
+    boards, _, _ = played(oe.random_games(n_games, seed=18, board_size=board_size))
+    assert agree_on_stable(run, boards, board_size) > len(boards)
+
+
+def test_stable_discs_of_human_games_are_those_of_python(run, shared_data):
+    path = max(shared_data.glob("**/*.wtb"), key=lambda path: path.stat().st_size, default=None)
+    if path is None:
+        pytest.skip("no WTHOR file in shared/data")
+    boards, _, _ = played(oe.read_wthor(path)[:150])
+    assert agree_on_stable(run, boards, 8) > len(boards) > 5000
+
+
+@pytest.mark.parametrize("board_size", [4, 6, 8])
+def test_every_edge_is_judged_as_python_judges_it(run, board_size):
+    margin = (8 - board_size) // 2
+    edges = np.array(list(itertools.product(range(3), repeat=board_size)), np.int8)
+    grids = np.zeros((4, len(edges), 8, 8), np.int8)  # one edge each: top, bottom, left, right
+    grids[0, :, margin, margin : 8 - margin] = grids[1, :, 7 - margin, margin : 8 - margin] = edges
+    grids[2, :, margin : 8 - margin, margin] = grids[3, :, margin : 8 - margin, 7 - margin] = edges
+    agree_on_stable(run, grids.reshape(-1, 64), board_size)
+
+
+@pytest.mark.parametrize("board_size", [4, 6, 8])
+def test_stable_discs_of_boards_that_no_game_reaches_are_those_of_python(run, board_size):
+    """Nearly full, and nearly of one colour: there the proof goes far from the edges."""
+    rng, margin = np.random.default_rng(19), (8 - board_size) // 2
+    inner = slice(margin, 8 - margin)
+    shares = rng.uniform(0, 0.3, (2, 2000, 1, 1))
+    draws = rng.uniform(size=(2, 2000, board_size, board_size))
+    boards = np.zeros((2000, 8, 8), np.int8)
+    boards[:, inner, inner] = np.where(draws[0] < shares[0], 0, 1 + (draws[1] < shares[1]))
+    agree_on_stable(run, boards.reshape(-1, 64), board_size)
+
+
+@pytest.mark.parametrize(("board_size", "n_games"), [(4, 60), (6, 20), (8, 20)])
+def test_what_is_stable_is_never_refuted(run, board_size, n_games):
+    boards, to_move, moves = played(oe.random_games(n_games, seed=20, board_size=board_size))
+    refuted, proven = refuted_in_node(run, moves, board_size, 20), oe.stable_sound(boards, board_size)
+    assert refuted.any()
+    assert not (refuted & (proven | (boards == 0))).any()
+    assert not refuted[to_move == 0].any() and (to_move == 0).sum() == n_games
+    late = np.flatnonzero((boards > 0).sum(-1) >= board_size**2 - 7)
+    truth = np.array([oe.stable_exact(boards[i], to_move[i], board_size) for i in late])
+    assert refuted[late].any() and (truth & ~proven[late]).any()
+    assert not (refuted[late] & truth).any()
+
+
+def test_many_playouts_refute_what_python_refutes_late_in_a_game(run):
+    boards, to_move, moves = played(oe.random_games(12, seed=21))
+    late = (boards > 0).sum(-1) >= 50
+    ours = oe.refuted(boards[late], to_move[late], 200, seed=4)
+    found = refuted_in_node(run, moves, 8, 200)[late]
+    assert ours.sum() > 1000
+    assert (found & ours).sum() > 0.97 * (found | ours).sum()
+
+
+def test_the_same_seed_refutes_the_same_discs(run):
+    _, _, moves = played(oe.random_games(3, seed=22))
+    one, again, other = (refuted_in_node(run, moves, 8, 2, seed) for seed in (5, 5, 6))
+    assert (one == again).all() and (one != other).any()
+
+
+def test_no_playout_refutes_nothing_and_leaves_the_board_alone(run):
+    code = """
+    const p = othello.start(), before = text(p.board);
+    const found = [0, 20].map((n) => text(stability.refuted(p, n, 1)));
+    return [text(p.board) === before, ...found.map((mask) => mask.includes("1"))];
+    """
+    assert run(code, extra=STABILITY) == [True, False, True]
+
+
+@pytest.mark.parametrize("name", ["game_tape.js", "board_widget.js", "page.js"])
+def test_no_name_is_defined_twice_in_a_joined_module(name):
+    defined = re.findall(r"^(?:async )?(?:const|let|function|class) (\w+)", esm(name), re.M)
+    assert len(defined) == len(set(defined)) > 10

@@ -22,12 +22,21 @@ from othello_edu.widgets import explorer_file
 MODEL = "small"
 PROBE_GAMES, SAE_GAMES, EXAMPLE_GAMES = 800, 1_500, 400
 N_FEATURES, K, EPOCHS = 256, 16, 4
-# Positions to begin with: the three second moves there are, up to symmetry, by their names.
-LIBRARY = [
-    {"name": "The perpendicular opening", "moves": "f5d6"},
-    {"name": "The diagonal opening", "moves": "f5f6"},
-    {"name": "The parallel opening", "moves": "f5f4"},
-]
+# Openings that people play, by the names in Robert Gatliff's list (samsoft.org.uk/reversi/openings.htm). The
+# first three are the second moves that there are, up to symmetry.
+OPENINGS = {
+    "The diagonal opening": "c4c3",
+    "The perpendicular opening": "c4e3",
+    "The parallel opening": "c4c5",
+    "Heath": "c4c3d3c5b4",
+    "Buffalo": "c4c3d3c5f6",
+    "Cow": "c4c3d3c5d6",
+    "Chimney": "c4c3d3c5d6e3",
+    "Rose-v-Toth": "c4c3d3c5d6f4f5",
+    "Tiger": "c4e3f6e6f5",
+    "Tiger, main line": "c4e3f6e6f5c5f4g5g4f3c6d3d6b3c3b4e2b6",
+    "Rose-Bill": "c4e3f6e6f5c5f4g6f7",
+}
 
 
 def inputs() -> str:
@@ -55,7 +64,8 @@ def make() -> bytes:
         saes.append(fit(TopK(model.config.d_model, N_FEATURES, K), streams, epochs=EPOCHS))
         print(f"stage {stage} of {model.n_stages - 1}", flush=True)
     random = oe.random_games(40, seed=52)
-    library = [*LIBRARY, {"name": "A random game", "moves": random.transcript(0), "ply": 20}]
+    library = [{"name": f"Opening: {name}", "moves": moves} for name, moves in OPENINGS.items()]
+    library.append({"name": "A random game", "moves": random.transcript(0), "ply": 20})
     library.append(fooled(model, random))
     return explorer_file.explorer_file(model, probe, saes, oe.random_games(EXAMPLE_GAMES, seed=53), library)
 

@@ -1,6 +1,8 @@
-// Small boards that show what a network believes: drawn as one picture each, so that nine of them cost little.
+// Boards that show what a network believes: small ones, each drawn as one picture, so that nine of them cost
+// little; and a large one whose squares say what is read there.
 
-import { lines } from "./othello.js";
+import { makeBoard } from "./board.js";
+import { lines, PLAYERS, squareName } from "./othello.js";
 
 const SVG = "http://www.w3.org/2000/svg", CELL = 10;
 
@@ -31,6 +33,12 @@ export function readingOf(p, position, size) {
   return { contents, certainty, wrong, n, right: n - wrong.length, sure: sure / n };
 }
 
+// The disc that a reading has on a square: 0 none, 1 black, 2 white.
+function discOf(reading, square, { toMove }) {
+  const kind = reading.contents[square], me = toMove || 1;
+  return kind === 0 ? 0 : kind === 1 ? me : 3 - me;
+}
+
 // A picture of a board: draw(reading, position) shows the reading, or the position itself where there is none.
 export function believedBoard(size) {
   const margin = (8 - size) / 2, side = size * CELL;
@@ -49,13 +57,36 @@ export function believedBoard(size) {
   return {
     root,
     draw(reading, position) {
-      const me = position.toMove || 1;
       for (const [square, { disc, cross }] of squares) {
-        const kind = reading ? reading.contents[square] : 0;
-        const colour = reading ? (kind === 0 ? 0 : kind === 1 ? me : 3 - me) : position.board[square];
+        const colour = reading ? discOf(reading, square, position) : position.board[square];
         disc.setAttribute("class", ["oe-mini-none", "oe-mini-black", "oe-mini-white"][colour]);
         disc.style.opacity = reading ? reading.certainty[square] : 1;
         cross.style.display = reading && reading.wrong.includes(square) ? "" : "none";
+      }
+    },
+  };
+}
+
+// A board as large as the true one. draw(reading, position, other): other, a second reading, if squares where the
+// two differ are to be outlined; without a reading the board is empty.
+export function believedTable(size, label) {
+  const { root, cells } = makeBoard(size, { label });
+  const name = (disc) => (disc ? PLAYERS[disc] : "empty");
+  return {
+    root,
+    draw(reading, position, other) {
+      for (const [square, cell] of cells) {
+        const disc = reading ? discOf(reading, square, position) : 0, truth = position.board[square];
+        const wrong = reading !== null && reading.wrong.includes(square);
+        const differs = Boolean(reading && other) && discOf(other, square, position) !== disc;
+        cell.className = ["oe-square", disc && `oe-${PLAYERS[disc]}`, wrong && "oe-wrong", differs && "oe-differs"]
+          .filter(Boolean).join(" ");
+        cell.style.setProperty("--oe-sure", reading ? reading.certainty[square] : 1);
+        const sure = reading ? `, ${Math.round(100 * reading.certainty[square])}% sure` : "";
+        const text = `${squareName(square)}: ${reading ? `${name(disc)}${sure}` : "nothing read"}`
+          + (wrong ? `; in truth ${name(truth)}` : "") + (differs ? `; the other stage: ${name(discOf(other, square, position))}` : "");
+        cell.setAttribute("aria-label", text);
+        cell.title = text;
       }
     },
   };

@@ -1,6 +1,7 @@
 """What the `LayerExplorer` needs without a kernel: a network, its probes and features, in one file."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -53,6 +54,7 @@ def explorer_file(
         "examples.value": values,
     }
     about = {
+        "network": fingerprint(model),
         "config": asdict(model.config),
         "context": model.config.n_ctx,
         "k": getattr(saes[0], "k", 0),
@@ -62,6 +64,14 @@ def explorer_file(
     return safetensors.torch.save(
         {name: value.contiguous() for name, value in tensors.items()}, {"explorer": json.dumps(about)}
     )
+
+
+def fingerprint(model: GPT) -> str:
+    """A short digest of a network's weights, rounded to float16: the same network has the same one."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().to(_HALF).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def encoder_of(sae: Autoencoder) -> tuple[torch.Tensor, torch.Tensor]:

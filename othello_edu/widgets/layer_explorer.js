@@ -2,16 +2,28 @@
 // play, and the features that fire.
 
 import { capital, element, key, numberScale, scaleKeys, swatch } from "./board.js";
-import { believedBoard, readingOf } from "./believed.js";
-import { KernelMind, pageMind } from "./mind.js";
-import { PLAYERS, replay, squareName, transcript } from "./othello.js";
+import { believedBoard, believedTable, readingOf } from "./believed.js";
+import { mindOf } from "./mind.js";
+import { squareName, transcript } from "./othello.js";
+import { discToFlip, nextMoves, percent, stageName, strongestFeatures } from "./panels.js";
 import { gameOf, makePlayable } from "./playable.js";
+import { refuted, stablePaper, stableSound } from "./stability.js";
 
-const SHOWN_MOVES = 8, SHOWN_EXAMPLES = 4;
-const WATCHED = ["moves", "ply", "stage", "flip"];
-const percent = (p) => (p >= 0.9995 ? "100%" : p < 0.0005 ? "0%" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)}%`);
+const WATCHED = ["moves", "ply", "stage", "compare", "flip", "drawing"];
+const PLAYOUTS = 40, BOOK_STAGES = 9;
+// What can be drawn on the true board: the network's next move, or one of the three notions of stability.
+const DRAWINGS = {
+  "": { text: "the position alone" },
+  next: { text: "the network's next move" },
+  paper: { text: "stable by the paper's rule", name: "stable by the paper's rule", mask: ({ board, size }) => stablePaper(board, size) },
+  proven: { text: "proven stable", name: "proven stable", mask: ({ board, size }) => stableSound(board, size) },
+  refuted: {
+    text: `not stable: turned over in one of ${PLAYOUTS} games played on`, name: "seen to be turned over",
+    mask: (position) => refuted(position, PLAYOUTS, 0),
+  },
+};
 
-function render({ model, el }) {
+export function render({ model, el }) {
   const state = (name) => model.get(name);
   const change = (changes) => {
     for (const [name, value] of Object.entries(changes)) model.set(name, value);
@@ -22,108 +34,125 @@ function render({ model, el }) {
     read: () => ({ moves: state("moves"), ply: state("ply") }),
     write: ({ moves, ply }) => change({ moves, ply, flip: "" }),
   });
-  const parts = makePlayable(game);
+  const parts = makePlayable(game), squares = [...parts.cells.keys()];
 
-  // What is drawn on the board: nothing, or what the network would play next.
-  const showNext = element("input", { type: "checkbox" });
-  parts.moves.append(element("label", {}, [showNext, "draw its next move"]));
+  const drawing = element("select", {}, Object.entries(DRAWINGS).map(([value, { text }]) => element("option", { value }, [text])));
   const library = element("select", { "aria-label": "A game to begin with", hidden: "" });
   const legend = element("div", { class: "oe-legend" });
   const left = element("div", { class: "oe-explorer-board" }, [
-    library, parts.board, parts.controls, parts.slider, parts.status, parts.error, parts.moves, legend,
+    library, parts.board, parts.controls, parts.slider, parts.status, parts.error, parts.moves,
+    element("label", { class: "oe-moves" }, ["on the board:", drawing]), legend,
   ]);
 
-  const slider = element("input", { type: "range", min: 0, step: 1, "aria-label": "Stage" });
-  const stageName = element("span", { class: "oe-stage-name" });
-  const stages = element("div", { class: "oe-stages", role: "group", "aria-label": "The board as each stage has it" });
-  const summary = element("p", { class: "oe-summary", role: "status", "aria-live": "polite" });
-  const flip = element("select", { "aria-label": "A disc to turn over in the network's mind" });
-  const flipped = element("p", { class: "oe-summary", role: "status", "aria-live": "polite" });
-  const next = element("ol", { class: "oe-next" });
-  const nextText = element("p", { class: "oe-summary" });
-  const features = element("div", { class: "oe-features" });
   const message = element("p", { class: "oe-error", role: "alert" });
-  const heading = (text) => element("p", { class: "oe-part" }, [text]);
+  const strip = element("div", { class: "oe-stages", role: "group", "aria-label": "The board as each stage has it" });
+  const slider = element("input", { type: "range", min: 0, step: 1, "aria-label": "Stage" });
+  const sliderText = element("span", { class: "oe-stage-name" });
+  const compare = element("select", {});
+  const large = [0, 1].map(() => {
+    const board = believedTable(game.size, "The board as this stage has it"), caption = element("figcaption");
+    return { board, caption, root: element("figure", { class: "oe-believed" }, [caption, board.root]) };
+  });
+  const summary = element("p", { class: "oe-summary", role: "status", "aria-live": "polite" });
+  const next = nextMoves(squares), flip = discToFlip(squares);
+  const features = strongestFeatures(game.size, (stage, feature) => mind.excites(stage, feature),
+    (moves) => change({ moves: transcript(moves), ply: moves.length, flip: "" }));
+  const section = (name, nodes) => element("section", { "aria-label": name }, [element("p", { class: "oe-part" }, [name]), ...nodes]);
   const right = element("div", { class: "oe-explorer-mind" }, [
     message,
-    heading("The board that it believes in"), stages,
-    element("div", { class: "oe-moves" }, [element("label", {}, ["stage", slider]), stageName]), summary,
-    heading("The moves that it would play"), next, nextText,
-    heading("Turn over a disc in its mind"), element("div", { class: "oe-moves" }, [flip]), flipped,
-    heading("The features that fire most"), features,
+    section("The board that it believes in", [
+      strip,
+      element("div", { class: "oe-moves" }, [
+        element("label", {}, ["stage", slider]), sliderText, element("label", {}, ["compare with", compare]),
+      ]),
+      element("div", { class: "oe-pair" }, large.map(({ root }) => root)), summary,
+    ]),
+    section("The moves that it would play", next.nodes),
+    section("Turn over a disc in its mind", flip.nodes),
+    section("The features that fire most", features.nodes),
   ]);
   const root = element("div", { class: "oe-widget oe-explorer", role: "group", "aria-label": state("title"), "data-lm-suppress-shortcuts": "true" }, [
     element("p", { class: "oe-title", "aria-hidden": "true" }, [state("title")]),
     element("div", { class: "oe-columns" }, [left, right]),
   ]);
 
-  let mind = null, seen = null, asked = 0, small = [];
-  const stage = () => Math.min(state("stage"), (mind?.stages ?? 1) - 1);
+  let mind = null, seen = null, refusal = "", asked = 0, small = [], gone = false;
+  const stage = () => Math.min(state("stage"), small.length - 1);
 
-  function begin(found) {
-    mind = found;
-    message.textContent = "";
-    slider.max = mind.stages - 1;
-    small = Array.from({ length: mind.stages }, (_, k) => {
+  // A small board for each stage; made before the network is there, so that the page does not jump when it comes.
+  function makeStages(n) {
+    if (n === small.length) return;
+    slider.max = n - 1;
+    small = Array.from({ length: n }, (_, k) => {
       const board = believedBoard(game.size);
       const button = element("button", { type: "button", class: "oe-stage" }, [board.root, element("span", {}, [`${k}`])]);
       button.onclick = () => change({ stage: k });
-      stages.append(button);
       return { board, button };
     });
-    library.append(element("option", { value: "" }, ["choose a game …"]));
-    (mind.about.library ?? []).forEach(({ name }, at) => library.append(element("option", { value: at }, [name])));
+    strip.replaceChildren(...small.map(({ button }) => button));
+    compare.replaceChildren(element("option", { value: -1 }, ["none"]), ...small.map((_, k) => element("option", { value: k }, [`stage ${k}`])));
+  }
+
+  function begin(found) {
+    if (gone) return found.close?.();
+    mind = found;
+    message.textContent = "";
+    makeStages(mind.stages);
+    const own = state("about").library ?? [], games = own.length ? own : mind.about.library ?? [];
+    library.append(element("option", { value: "" }, ["choose a game …"]), ...games.map(({ name }, at) => element("option", { value: at }, [name])));
+    library.hidden = !games.length;
     library.onchange = () => {
       if (library.value === "") return;
-      const { moves, ply } = mind.about.library[library.value];
+      const { moves, ply } = games[library.value];
       change({ moves, ply: ply ?? moves.length / 2, flip: "" });
       library.value = "";
     };
-    library.hidden = !mind.about.library?.length;
-    update();
+    return update();
   }
 
   // Ask the mind about the position, and draw what it says unless the position has changed meanwhile.
   async function update() {
-    parts.draw(); // at once, without the probabilities of the position before
-    if (!mind) return;
+    drawBoard(null); // at once, without the probabilities of the position before
+    if (!mind) return drawMind();
     const number = (asked += 1), moves = game.moves;
-    if (!mind.canRead(moves)) {
-      seen = null;
-      drawMind();
-      return;
+    let found = null, problem = "";
+    refusal = mind.refusal(moves);
+    if (!refusal) {
+      try {
+        const edit = state("flip") && editOf(state("flip"));
+        found = await mind.look(moves, edit || undefined);
+        found = { ...found, before: edit ? await mind.look(moves) : found };
+      } catch (error) {
+        problem = error.message;
+      }
     }
-    try {
-      const edit = state("flip") && editOf(state("flip"));
-      const found = await mind.look(moves, edit || undefined);
-      const before = edit ? await mind.look(moves) : found;
-      if (number !== asked) return;
-      seen = { ...found, before };
-      message.textContent = "";
-    } catch (error) {
-      if (number !== asked) return;
-      seen = null;
-      message.textContent = error.message;
-    }
+    if (number !== asked) return;
+    seen = found;
+    message.textContent = problem;
     drawMind();
-    drawValues();
+    drawBoard(seen);
   }
 
   // "d3" or "": the disc of that square, turned over from the chosen stage on.
   function editOf(name) {
-    const square = [...parts.cells.keys()].find((at) => squareName(at) === name);
-    const { board, toMove } = game.position;
+    const square = squares.find((at) => squareName(at) === name), { board, toMove } = game.position;
     if (square === undefined || !board[square] || !toMove) return null;
     return { square, to: board[square] === toMove ? 2 : 1, from: stage() };
   }
 
-  // The probabilities of the next move on the board and in its legend, if they are wanted.
-  function drawValues() {
+  // The true board, and on it what is wanted: probabilities of the next move, or the discs of a mask.
+  function drawBoard(known) {
+    const { mask, name } = DRAWINGS[state("drawing")], valueName = "probability of the next move";
+    drawing.value = state("drawing");
     const keys = [key(swatch("oe-last"), "played last"), key(swatch("oe-flipped"), "turned over"), key(swatch("oe-legal"), "legal")];
-    if (seen && showNext.checked) {
-      const scale = numberScale(0, Math.max(...seen.next)), valueName = "probability of the next move";
-      parts.draw((square) => ({ value: seen.next[square], valueName, scale }));
+    if (mask) {
+      const marked = mask(game.position), n = squares.reduce((sum, square) => sum + (marked[square] ? 1 : 0), 0);
+      keys.unshift(key(swatch("oe-marked"), `${name} (${n})`));
+      parts.draw((square) => ({ marked: Boolean(marked[square]) && name }));
+    } else if (state("drawing") === "next" && known?.next) {
+      const scale = numberScale(0, Math.max(...known.next));
       keys.unshift(...scaleKeys(scale, valueName));
+      parts.draw((square) => ({ value: known.next[square], valueName, scale }));
     } else {
       parts.draw();
     }
@@ -131,105 +160,47 @@ function render({ model, el }) {
   }
 
   function drawMind() {
-    const { position } = game, known = seen !== null;
-    slider.value = stage();
-    stageName.textContent = stage() === 0 ? "0: the embedding" : `${stage()}: after block ${stage()}`;
+    const { position } = game, chosen = stage();
+    const readings = small.map((_, k) => (seen ? readingOf(seen.boards[k], position, game.size) : null));
+    slider.value = chosen;
+    slider.setAttribute("aria-valuetext", stageName(chosen));
+    sliderText.textContent = stageName(chosen);
     small.forEach(({ board, button }, k) => {
-      const reading = known ? readingOf(seen.boards[k], position, game.size) : null;
-      board.draw(reading, position);
-      const text = known ? `stage ${k}: ${reading.right} of ${reading.n} squares right` : `stage ${k}: nothing`;
+      const text = seen ? `stage ${k}: ${readings[k].right} of ${readings[k].n} squares right` : `stage ${k}: nothing`;
+      board.draw(readings[k], position);
       button.setAttribute("aria-label", text);
       button.title = text;
-      button.setAttribute("aria-pressed", k === stage());
+      button.setAttribute("aria-pressed", k === chosen);
     });
-    drawSummary(position, known);
-    drawNext(position, known);
-    drawFlip(position, known);
-    drawFeatures(known);
+    const second = state("compare") < small.length ? state("compare") : -1;
+    compare.value = second;
+    [chosen, second].forEach((k, at) => {
+      const { board, caption, root: figure } = large[at], other = second < 0 ? null : readings[at ? chosen : second];
+      figure.hidden = k < 0;
+      if (k < 0) return;
+      caption.textContent = capital(stageName(k));
+      board.root.setAttribute("aria-label", `The board as stage ${k} has it`);
+      board.draw(readings[k], position, other);
+    });
+    summary.textContent = seen ? [chosen, second].filter((k) => k >= 0).map((k) => sentence(k, readings[k])).join(" ") : refusal;
+    next.draw(seen ? seen.next : undefined, position, state("flip"));
+    const why = !seen ? "" : mind?.fixed ? "Nothing can be turned over: the network itself is not here." : position.toMove ? "" : "The game is over.";
+    flip.draw(state("flip"), position, chosen, seen?.next, seen?.before.next, seen ? why : " ");
+    features.draw(seen ? seen.features : [], chosen);
   }
 
-  function drawSummary(position, known) {
-    if (!known) {
-      summary.textContent = game.ply === 0 ? "It has read no move yet: play one."
-        : "It never reads the last move of a full board: there is nothing left to predict.";
-      return;
-    }
-    const { right, n, wrong, sure } = readingOf(seen.boards[stage()], position, game.size);
+  function sentence(k, { right, n, wrong, sure }) {
     const list = wrong.length ? ` Wrong: ${wrong.slice(0, 8).map(squareName).join(", ")}${wrong.length > 8 ? ", …" : ""}.` : "";
-    summary.textContent = `Stage ${stage()} has ${right} of ${n} squares right, sure by ${percent(sure)} on average.${list}`;
-  }
-
-  function drawNext(position, known) {
-    next.replaceChildren();
-    nextText.textContent = "";
-    if (!known) return;
-    const order = [...parts.cells.keys()].sort((a, b) => seen.next[b] - seen.next[a]).slice(0, SHOWN_MOVES);
-    const largest = seen.next[order[0]];
-    for (const square of order) {
-      const legal = position.legal.includes(square);
-      const bar = element("span", { class: `oe-bar${legal ? "" : " oe-illegal"}`, "aria-hidden": "true" });
-      bar.style.width = `${(100 * seen.next[square]) / largest}%`;
-      const text = `${squareName(square)} ${percent(seen.next[square])}${legal ? "" : ", not legal"}`;
-      next.append(element("li", {}, [
-        element("span", { class: "oe-bar-text" }, [text]), element("span", { class: "oe-bar-room" }, [bar]),
-      ]));
-    }
-    const mass = [...parts.cells.keys()].reduce((sum, at) => sum + (position.legal.includes(at) ? seen.next[at] : 0), 0);
-    nextText.textContent = `On legal moves: ${percent(mass)}.` + (state("flip") ? " (With the disc turned over.)" : "");
-  }
-
-  function drawFlip(position, known) {
-    const discs = [...parts.cells.keys()].filter((square) => position.board[square]);
-    flip.replaceChildren(element("option", { value: "" }, ["none"]), ...discs.map((square) =>
-      element("option", { value: squareName(square) }, [`${squareName(square)} (${PLAYERS[position.board[square]]})`])));
-    flip.value = state("flip");
-    flip.disabled = !known || !position.toMove;
-    if (!known || !state("flip")) {
-      flipped.textContent = "";
-      return;
-    }
-    const changed = [...parts.cells.keys()].map((square) => [square, seen.next[square] - seen.before.next[square]])
-      .sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, 4);
-    flipped.textContent = `From stage ${stage()} on, ${state("flip")} is read as the other colour. Moves that change most: `
-      + changed.map(([square, by]) => `${squareName(square)} ${by < 0 ? "−" : "+"}${percent(Math.abs(by))}`).join(", ") + ".";
-  }
-
-  function drawFeatures(known) {
-    features.replaceChildren();
-    if (!known) return;
-    for (const { feature, value } of seen.features[stage()]) {
-      const open = element("details", {}, [element("summary", {}, [`feature ${feature}: ${value.toFixed(2)}`])]);
-      open.ontoggle = () => open.open && showExamples(open, stage(), feature);
-      features.append(open);
-    }
-  }
-
-  // The boards that excite a feature most, when somebody wants to see them.
-  async function showExamples(open, at, feature) {
-    if (open.querySelector(".oe-examples")) return;
-    const row = element("div", { class: "oe-examples" });
-    open.append(row);
-    try {
-      for (const { moves, value } of (await mind.excites(at, feature)).slice(0, SHOWN_EXAMPLES)) {
-        const example = believedBoard(game.size);
-        example.draw(null, replay(moves, game.size).at(-1));
-        const text = `feature ${feature} is ${value.toFixed(2)} after ${moves.length} moves, the last ${squareName(moves.at(-1))}`;
-        const button = element("button", { type: "button", class: "oe-stage", title: `${text}. Go there.`, "aria-label": `${text}. Go there.` }, [
-          example.root, element("span", {}, [value.toFixed(2)]),
-        ]);
-        button.onclick = () => change({ moves: transcript(moves), ply: moves.length, flip: "" });
-        row.append(button);
-      }
-    } catch (error) {
-      row.textContent = error.message;
-    }
+    return `Stage ${k} has ${right} of ${n} squares right, sure by ${percent(sure)} on average.${list}`;
   }
 
   slider.oninput = () => change({ stage: Number(slider.value) });
   slider.onkeydown = (event) => event.stopPropagation();
-  flip.onchange = () => change({ flip: flip.value });
-  showNext.onchange = drawValues;
+  compare.onchange = () => change({ compare: Number(compare.value) });
+  flip.choice.onchange = () => change({ flip: flip.choice.value });
+  drawing.onchange = () => change({ drawing: drawing.value });
 
+  // One drawing for several changes at once: the moves and the place come together.
   let waiting = false;
   const soon = () => {
     if (waiting) return;
@@ -237,21 +208,17 @@ function render({ model, el }) {
     queueMicrotask(() => { waiting = false; update(); });
   };
   for (const name of WATCHED) model.on(`change:${name}`, soon);
-  drawValues();
+  makeStages(state("about").config ? state("about").config.n_layer + 1 : state("given").stages ?? BOOK_STAGES);
+  update();
   el.append(root);
-
-  // A network of the kernel's is asked there; otherwise the page has the book's network beside it.
-  const kernel = state("about").config && new KernelMind(model);
-  if (kernel) begin(kernel);
-  else {
-    message.textContent = "Loading the network …";
-    pageMind().then(begin, (error) => {
-      message.textContent = `${capital(error.message)}. The board can be played on; what the network thinks cannot be shown.`;
-    });
-  }
+  message.textContent = "Loading the network …";
+  mindOf(model).then(begin, (error) => {
+    message.textContent = `${capital(error.message)}. The board can be played on; what the network thinks cannot be shown.`;
+  });
   return () => {
+    gone = true;
     for (const name of WATCHED) model.off(`change:${name}`, soon);
-    kernel?.close();
+    mind?.close?.();
   };
 }
 

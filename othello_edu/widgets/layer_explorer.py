@@ -1,5 +1,6 @@
 """`LayerExplorer`: play a game, and see layer by layer the board that a network believes in."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -15,11 +16,13 @@ from ..interventions import Cases, probe_edits
 from ..model import GPT
 from ..probes import LinearProbe
 from ..sae import Autoencoder
-from .explorer_file import N_EXAMPLES
+from .explorer_file import N_EXAMPLES, fingerprint
 from .modules import esm
 from .playable import PlayableGame
 
 N_STRONGEST = 6
+DRAWINGS = ("", "next", "paper", "proven", "refuted")
+_SURE_STEPS = 84
 
 
 class LayerExplorer(PlayableGame):
@@ -29,17 +32,27 @@ class LayerExplorer(PlayableGame):
     model, probe: a network and a probe of all its stages, fitted on its 64 squares
     (`LinearProbe().fit(streams, contents)`). saes: an autoencoder for each stage, if features are wanted.
     games: where to look for what excites a feature. Without a model, the page brings the book's network, if
-    it is there (in the static site); in a notebook, give a model. moves, ply: the game to begin with.
-    stage: the chosen one. library: games to begin with, {"name": …, "moves": …, "ply": …}.
+    it is there (in the static site); in a notebook, give a model, or `arrays`: probabilities of empty, mine
+    and theirs along `moves`, [n_stages, n_plies, 64, 3], and of each square as the next move, [n_plies, 64],
+    or None. keep: with a model, let what it has along `moves` travel with the widget (about 45 kB), for pages
+    without a kernel.
 
-    Raises OthelloEduError where probe, autoencoders and model do not fit each other, and as `BoardWidget`.
+    moves, ply: the game to begin with. stage: the chosen one; compare: another, -1 for none. drawing: what is
+    drawn on the true board: "", "next", or a notion of stability, "paper", "proven", "refuted". library:
+    games to begin with, {"name": …, "moves": …, "ply": …}. board_size: for `arrays`; a model knows its own.
+
+    Raises OthelloEduError where probe, autoencoders, arrays and model do not fit each other, and as
+    `BoardWidget`.
     """
 
     _esm = esm("layer_explorer.js")
 
     stage = traitlets.Int(0).tag(sync=True)
+    compare = traitlets.Int(-1).tag(sync=True)
     flip = traitlets.Unicode("").tag(sync=True)  # a square whose disc is turned over in the network's mind
+    drawing = traitlets.Unicode("").tag(sync=True)
     about = traitlets.Dict(read_only=True).tag(sync=True)  # of the kernel's network; empty: the page's
+    given = traitlets.Dict(read_only=True).tag(sync=True)  # what came along: see `GivenMind` in mind.js
 
     def __init__(
         self,
@@ -48,35 +61,64 @@ class LayerExplorer(PlayableGame):
         saes: Sequence[Autoencoder] | None = None,
         games: Games | None = None,
         *,
+        arrays: tuple | None = None,
+        keep: bool = False,
         moves: str = "",
         ply: int | None = None,
         stage: int | None = None,
+        compare: int = -1,
+        drawing: str = "",
         library: Sequence[dict] = (),
+        board_size: int = 8,
         title: str = "What the network believes",
     ):
         if (model is None) != (probe is None):
             raise OthelloEduError("give a model and a probe of its stages, or neither")
-        about, size, last = {}, 8, 8
+        if arrays is not None and model is not None:
+            raise OthelloEduError("give a model or arrays, not both")
+        self._model, self._probe, self._saes, self._games = model, probe, saes, games
+        about, given, n_stages = {"library": list(library)}, {}, 9
         if model is not None:
-            if len(probe.weight) != model.n_stages or probe.weight.shape[1] != 64:
+            n_stages, board_size = model.n_stages, model.config.board_size
+            if tuple(probe.weight.shape[:2]) != (n_stages, 64):
                 raise OthelloEduError(
                     f"the probe has stages and squares {tuple(probe.weight.shape[:2])}; "
-                    f"this model needs ({model.n_stages}, 64)"
+                    f"this model needs ({n_stages}, 64)"
                 )
-            if saes is not None and len(saes) != model.n_stages:
-                raise OthelloEduError(f"{len(saes)} autoencoders for {model.n_stages} stages: one for each")
-            size, last = model.config.board_size, model.config.n_layer
-            about = {"config": asdict(model.config), "context": model.config.n_ctx, "library": list(library)}
-        self._model, self._probe, self._saes, self._games = model, probe, saes, games
-        more = {"about": about, "stage": last if stage is None else stage}
-        super().__init__(moves, size, ply, title, **more)
+            if saes is not None and len(saes) != n_stages:
+                raise OthelloEduError(f"{len(saes)} autoencoders for {n_stages} stages: one for each")
+            about |= {"config": asdict(model.config), "context": model.config.n_ctx}
+            about["network"] = fingerprint(model)
+            if keep:
+                arrays = self._along(moves, board_size)
+        if arrays is not None:
+            given = _packed(moves, board_size, *arrays)
+            n_stages = given["stages"]
+        self._n_stages = n_stages
+        more = {"about": about, "given": given, "compare": compare, "drawing": drawing}
+        more["stage"] = n_stages - 1 if stage is None else stage
+        super().__init__(moves, board_size, ply, title, **more)
         self.on_msg(self._answer)
 
     @traitlets.validate("stage")
     def _check_stage(self, proposal):
-        last = self._model.config.n_layer if self._model is not None else 8
-        if not 0 <= proposal["value"] <= last:
-            raise OthelloEduError(f"stage is {proposal['value']}; this network has stages 0 to {last}")
+        return self._checked_stage("stage", proposal["value"], 0)
+
+    @traitlets.validate("compare")
+    def _check_compare(self, proposal):
+        return self._checked_stage("compare", proposal["value"], -1)
+
+    def _checked_stage(self, name, value, least):
+        if not least <= value < self._n_stages:
+            raise OthelloEduError(f"{name} is {value}; this network has stages 0 to {self._n_stages - 1}")
+        return value
+
+    @traitlets.validate("drawing")
+    def _check_drawing(self, proposal):
+        if proposal["value"] not in DRAWINGS:
+            raise OthelloEduError(
+                f"drawing is {proposal['value']!r}; it can be one of {', '.join(map(repr, DRAWINGS))}"
+            )
         return proposal["value"]
 
     @traitlets.validate("flip")
@@ -119,13 +161,24 @@ class LayerExplorer(PlayableGame):
         following = np.zeros(64, np.float32)
         squares = move_squares(self.board_size)[1:]
         following[squares] = logits[0, -1, 1:].softmax(-1).numpy()
-        features = [[] for _ in streams]
+        features = None if self._saes is None else [[] for _ in streams]
         for stage, sae in enumerate(self._saes or ()):
             value, feature = sae.encode(streams[stage, 0]).topk(N_STRONGEST)
             features[stage] = [
                 {"feature": int(f), "value": float(v)} for f, v in zip(feature, value, strict=True) if v > 0
             ]
         return boards.numpy().astype(np.float32), following, features
+
+    @torch.no_grad()
+    def _along(self, moves, board_size):
+        """What the network has after each move of a line: boards and next moves, as `arrays` are."""
+        games = Games.from_transcripts([moves], board_size)
+        n_plies = min(len(moves) // 2, self._model.config.n_ctx)
+        logits, cache = self._model.run_with_cache(tokens(games)[:, :n_plies], names=["resid_post"])
+        boards = self._probe.logits(cache["resid_post"][:, 0]).softmax(-1)
+        following = np.zeros((n_plies, 64), np.float32)
+        following[:, move_squares(board_size)[1:]] = logits[0, :, 1:].softmax(-1).numpy()
+        return boards.numpy(), following
 
     @torch.no_grad()
     def _examples(self, stage, feature):
@@ -140,3 +193,29 @@ class LayerExplorer(PlayableGame):
             for g, v in zip(game, value, strict=True)
             if v > 0
         ]
+
+
+def _packed(moves, board_size, boards, following=None) -> dict:
+    """The arrays of one line of moves as `GivenMind` reads them: a byte a square, its kind and how sure."""
+    boards, n_moves = np.asarray(boards, np.float32), len(moves) // 2
+    if boards.ndim != 4 or boards.shape[2:] != (64, 3) or not 0 < boards.shape[1] <= n_moves:
+        raise OthelloEduError(
+            f"boards have shape {boards.shape}; {n_moves} moves need (n_stages, n_plies, 64, 3), n_plies at "
+            f"most {n_moves}"
+        )
+    if not np.isfinite(boards).all() or np.abs(boards.sum(-1) - 1).max() > 1e-3 or boards.min() < 0:
+        raise OthelloEduError("boards must be probabilities: of empty, mine and theirs, which add up to one")
+    n_stages, n_plies = boards.shape[:2]
+    given = {"moves": moves.lower(), "stages": n_stages}
+    sure = np.clip(np.rint((3 * boards.max(-1) - 1) / 2 * _SURE_STEPS), 0, _SURE_STEPS)
+    given["boards"] = _base64(((_SURE_STEPS + 1) * boards.argmax(-1) + sure).astype(np.uint8))
+    if following is not None:
+        following = np.asarray(following, np.float32)
+        if following.shape != (n_plies, 64):
+            raise OthelloEduError(f"next moves have shape {following.shape}; they need ({n_plies}, 64)")
+        given["next"] = _base64(following.astype("<f2"))
+    return given
+
+
+def _base64(values) -> str:
+    return base64.b64encode(values.tobytes()).decode()

@@ -1,15 +1,21 @@
-// Where a LayerExplorer's numbers come from. A mind is asked about a line of moves, and answers with what the
-// network has after the last of them:
+// Where a LayerExplorer's numbers come from: the network in the page, the network in the kernel, or arrays that
+// came with the widget. A mind is asked about a line of moves, and answers with what the network has after the
+// last of them:
 //   boards    for each stage, probabilities of empty, mine and theirs for each square, [64 * 3]
-//   next      the probability of each square as the next move, [64]
-//   features  for each stage, the strongest features, [{feature, value}], strongest first
+//   next      the probability of each square as the next move, [64]; null where that is not known
+//   features  for each stage, the strongest features, [{feature, value}], strongest first; null: none known
 // `look(moves, edit)` gives a promise of these; edit: {square, to, from} pushes the stream, from a stage on, until
-// the probe reads `to` (1 mine, 2 theirs) there.
+// the probe reads `to` (1 mine, 2 theirs) there. `refusal(moves)` says why it cannot be asked, or nothing.
 
-import { parseSquare, vocabulary } from "./othello.js";
-import { encode, metadata, Network, push, readProbe, readSafetensors, softmax } from "./network.js";
+import { parseSquare, transcript, vocabulary } from "./othello.js";
+import { decodeFloat16, encode, metadata, Network, push, readProbe, readSafetensors, softmax } from "./network.js";
 
 const STRONGEST = 6;
+
+function tooShortOrLong(moves, context) {
+  if (!moves.length) return "It has read no move yet: play one.";
+  return moves.length > context ? "It never reads the last move of a full board: there is nothing left to predict." : "";
+}
 
 // The network in the page: everything from one safetensors file, of `explorer_file` in Python.
 export class PageMind {
@@ -32,7 +38,7 @@ export class PageMind {
 
   get stages() { return this.probes.length; }
 
-  canRead(moves) { return moves.length > 0 && moves.length <= this.network.context; }
+  refusal(moves) { return tooShortOrLong(moves, this.network.context); }
 
   async look(moves, edit) {
     const tokens = moves.map((square) => this.words.token[square]);
@@ -97,11 +103,14 @@ function loadScript(address) {
   });
 }
 
-// The network of the kernel: each question is a message, and so is its answer.
-const PATIENCE_MS = 10_000; // a page without its kernel never gets one
+// The network of the kernel: each question is a message, and so is its answer. along: a mind to ask where the
+// kernel is silent, as in a page that shows a notebook and does not run it.
+const PATIENCE_MS = 10_000;
 export class KernelMind {
-  constructor(model) {
+  constructor(model, along) {
     this.model = model;
+    this.along = along;
+    this.silent = false;
     this.about = model.get("about");
     this.waiting = new Map();
     this.last = 0;
@@ -113,13 +122,18 @@ export class KernelMind {
 
   get stages() { return this.about.config.n_layer + 1; }
 
-  canRead(moves) { return moves.length > 0 && moves.length <= this.about.context; }
+  refusal(moves) {
+    return tooShortOrLong(moves, this.about.context) || (this.silent && this.along ? this.along.refusal(moves) : "");
+  }
 
   ask(question) {
     const id = (this.last += 1);
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
-      setTimeout(() => reject(new Error("The kernel, whose network this is, does not answer: run the notebook")), PATIENCE_MS);
+      setTimeout(() => {
+        if (this.waiting.delete(id)) this.silent = true;
+        reject(new Error("The kernel, whose network this is, does not answer: run the notebook"));
+      }, PATIENCE_MS);
       this.model.send({ id, ...question });
     });
   }
@@ -128,6 +142,7 @@ export class KernelMind {
     const asked = this.waiting.get(id);
     if (!asked) return;
     this.waiting.delete(id);
+    this.silent = false;
     if (error) asked.reject(new Error(error));
     else if (examples) asked.resolve(examples.map(({ moves, value }) => ({ moves: moves.match(/../g).map(parseSquare), value })));
     else {
@@ -140,7 +155,65 @@ export class KernelMind {
     }
   }
 
-  look(moves, edit) { return this.ask({ moves, edit: edit ?? null }); }
+  async look(moves, edit) {
+    if (!this.silent || !this.along) {
+      try {
+        return await this.ask({ moves, edit: edit ?? null });
+      } catch (error) {
+        if (!this.silent || !this.along || this.along.refusal(moves)) throw error;
+      }
+    }
+    return this.along.look(moves);
+  }
 
   excites(stage, feature) { return this.ask({ stage, feature }); }
+}
+
+// Arrays that came with the widget, for one line of moves. A byte of a square is its kind and how sure that is,
+// 85 steps from a third to one.
+const SURE_STEPS = 84;
+export class GivenMind {
+  constructor({ moves, stages, boards, next }, about) {
+    const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    this.line = moves;
+    this.stages = stages;
+    this.about = about;
+    this.boards = bytes(boards);
+    this.next = next ? decodeFloat16(new Uint16Array(bytes(next).buffer)) : null;
+    this.fixed = true; // nothing can be changed in a network that is not here
+  }
+
+  refusal(moves) {
+    if (!moves.length) return tooShortOrLong(moves, 0);
+    return moves.length <= this.boards.length / 64 / this.stages && this.line.startsWith(transcript(moves)) ? ""
+      : "Only one line of moves came with this page, and this is another: go back to it, or run the notebook.";
+  }
+
+  async look(moves) {
+    const plies = this.boards.length / 64 / this.stages, ply = moves.length - 1;
+    const boards = Array.from({ length: this.stages }, (_, stage) => {
+      const p = new Float32Array(64 * 3);
+      for (let square = 0; square < 64; square += 1) {
+        const byte = this.boards[64 * (stage * plies + ply) + square];
+        const kind = Math.floor(byte / (SURE_STEPS + 1)), sure = (1 + (2 * (byte % (SURE_STEPS + 1))) / SURE_STEPS) / 3;
+        for (let k = 0; k < 3; k += 1) p[3 * square + k] = k === kind ? sure : (1 - sure) / 2;
+      }
+      return p;
+    });
+    return { boards, next: this.next && this.next.subarray(64 * ply, 64 * (ply + 1)), features: null };
+  }
+}
+
+// The mind of a widget, as a promise. In the book there is no kernel: there a network of the kernel's is the page's
+// own, if their fingerprints agree, or what came along of it.
+export async function mindOf(model) {
+  const about = model.get("about"), given = model.get("given");
+  const inBook = "content_root" in document.documentElement.dataset;
+  const along = given.stages ? new GivenMind(given, about) : null;
+  if (about.config && !inBook) return new KernelMind(model, along);
+  if (!about.config) return along ?? pageMind();
+  const page = await pageMind().catch(() => null);
+  if (page?.about.network === about.network) return page;
+  if (along) return along;
+  throw new Error("this network was in the notebook's kernel: run the notebook to ask it");
 }

@@ -1,0 +1,61 @@
+"""Sphinx extension: `{explorer}` puts a layer explorer into a page that is not a notebook.
+
+Its lines are links to positions: a title, the state as the explorer keeps it in the page's address, and what
+there is to see, with bars between them:
+
+    The Tiger | moves=c4e3f6e6f5&stage=1&compare=5 | Two stages side by side.
+
+The network comes from the files that `tools/make_explorer.py` makes; without them the explorer says so.
+"""
+
+from urllib.parse import parse_qsl
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from othello_edu.errors import OthelloEduError
+from othello_edu.widgets import LayerExplorer
+from othello_edu.widgets.modules import css, esm
+
+NUMBERS = ("ply", "stage", "compare")
+
+
+class Explorer(SphinxDirective):
+    has_content = True
+
+    def run(self):
+        box = '<div class="oe-page" id="layer-explorer"></div>'
+        script = f'{esm("page.js")}\nmount(document.getElementById("layer-explorer"), {{}});\n'
+        html = f'{box}\n<style>{css()}</style>\n<script type="module">{script}</script>'
+        links = nodes.bullet_list()
+        for line in filter(str.strip, self.content):
+            links += self.link(line)
+        return (
+            [nodes.raw("", html, format="html"), links]
+            if self.content
+            else [nodes.raw("", html, format="html")]
+        )
+
+    def link(self, line):
+        title, state, text = self.parts(line)
+        reference = nodes.reference("", title, refuri=f"#{state}")
+        return nodes.list_item("", nodes.paragraph("", "", reference, nodes.Text(f": {text}")))
+
+    def parts(self, line):
+        """Title, state and text of a line; a state that the explorer would refuse stops the build."""
+        parts = [part.strip() for part in line.split("|")]
+        if len(parts) != 3:
+            raise self.error(f"a line needs title | state | text, and this has {len(parts)} parts: {line}")
+        state = dict(parse_qsl(parts[1], strict_parsing=True))
+        flip = state.pop("flip", "")
+        try:
+            explorer = LayerExplorer(**{k: int(v) if k in NUMBERS else v for k, v in state.items()})
+            explorer.flip = flip
+        except (OthelloEduError, TypeError, ValueError) as error:
+            raise self.error(f"{parts[1]} leads nowhere: {error}") from None
+        return parts
+
+
+def setup(app):
+    app.add_directive("explorer", Explorer)
+    return {"version": "1", "parallel_read_safe": True}
