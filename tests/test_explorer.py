@@ -12,7 +12,7 @@ from othello_edu.interventions import Cases, probe_edits
 from othello_edu.probes import LinearProbe
 from othello_edu.sae import SparseAutoencoder, TopK
 from othello_edu.widgets import LayerExplorer
-from othello_edu.widgets.explorer_file import explorer_file
+from othello_edu.widgets.explorer_file import explorer_file, fingerprint, write_explorer
 
 LINE = oe.random_games(1, seed=33).transcript(0)
 
@@ -40,8 +40,7 @@ def parts():
 def site(show, parts):
     """The explorer's file beside the page."""
     library = [{"name": "A line", "moves": LINE, "ply": 12}]
-    (show.folder / "explorer-0.safetensors").write_bytes(explorer_file(*parts, library))
-    (show.folder / "explorer.json").write_text(json.dumps({"weights": "explorer-0.safetensors"}))
+    write_explorer(show.folder, explorer_file(*parts, library), parts[0])
     return show
 
 
@@ -456,3 +455,24 @@ def test_topk_is_packed_as_one_matrix_and_one_bias(parts):
     x = torch.randn(20, 32)
     weight, bias = encoder_of(sae)
     np.testing.assert_allclose(x @ weight.T + bias, sae.before(x), atol=1e-5)
+
+
+def test_the_files_of_a_site_name_each_other_and_old_ones_go(parts, tmp_path):
+    content = explorer_file(*parts)
+    (tmp_path / "explorer-old.safetensors").write_bytes(b"")
+    name = write_explorer(tmp_path, content, parts[0], made_from="x")
+    manifest = json.loads((tmp_path / "explorer.json").read_text())
+    assert manifest == {"weights": name, "network": fingerprint(parts[0]), "made_from": "x"}
+    assert (tmp_path / name).read_bytes() == content
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {name, name.replace("safetensors", "js"), "explorer.json", "explorer.js"}
+
+
+def test_two_networks_have_different_fingerprints_and_a_rounded_one_the_same(parts):
+    model = parts[0]
+    again = oe.GPT(model.config)
+    again.load_state_dict({name: value.half() for name, value in model.state_dict().items()})
+    assert fingerprint(again) == fingerprint(model)
+    with torch.no_grad():
+        again.head.weight[0, 0] += 0.5
+    assert fingerprint(again) != fingerprint(model)

@@ -17,11 +17,15 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
 import pytest
+import safetensors.torch
 import yaml
 from bs4 import BeautifulSoup
+
+import othello_edu as oe
+from othello_edu.probes import LinearProbe
 
 ROOT = Path(__file__).resolve().parent.parent
 VENDOR = ROOT / "book" / "vendor"
@@ -58,6 +62,10 @@ def site(tmp_path_factory) -> Path:
             target = source / file.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)
+    # Kept between runs: making them takes a minute.
+    made = ROOT / "_build" / "explorer"
+    subprocess.run([sys.executable, ROOT / "tools" / "make_explorer.py", made], check=True, timeout=900)
+    shutil.copytree(made, source / "_build" / "explorer")
     shutil.copy(ROOT / "_toc.yml", source)
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     config["execute"]["execute_notebooks"] = "off"
@@ -132,7 +140,7 @@ def test_every_internal_link_leads_somewhere(site):
     for page, reference, target, anchor in references:
         if not target.exists():
             broken.append(f"{page.relative_to(site)}: {reference}: no such file")
-        elif anchor and target.suffix == ".html":
+        elif anchor and target.suffix == ".html" and "=" not in anchor:  # with it, a state of the explorer
             document = parsed(target)
             if not (document.find(id=anchor) or document.find(attrs={"name": anchor})):
                 broken.append(f"{page.relative_to(site)}: {reference}: no such anchor")
@@ -336,4 +344,191 @@ def test_the_search_page_finds_a_word_of_the_glossary(address, browser):
     with opened(browser, urljoin(address, "search.html?q=superposition"), home=address) as (tab, faults):
         results = tab.locator("#search-results a", has_text="Glossary")
         results.first.wait_for()
+        assert faults == []
+
+
+# The layer explorer -----------------------------------------------------------------------------------
+
+EXPLORER = "book/explorer"
+LINE = oe.random_games(1, seed=61).transcript(0)
+
+
+@pytest.fixture(scope="session")
+def python_has(site):
+    """A function from a line of moves to how many squares each stage has right, by the site's own file."""
+    name = json.loads((site / "explorer.json").read_text(encoding="utf-8"))["weights"]
+    tensors = safetensors.torch.load_file(site / name)
+    model, probe = oe.load_pretrained("small"), LinearProbe()
+    probe.weight, probe.bias = tensors["probe.weight"].float(), tensors["probe.bias"].float()
+
+    def of_line(line):
+        games, last = oe.Games.from_transcripts([line]), len(line) // 2 - 1
+        found = probe.predict(oe.residual_streams(model, games)[:, :, last : last + 1])[:, 0, 0]
+        return (found == oe.contents(oe.replay(games))[0, last]).sum(-1).tolist()
+
+    return of_line
+
+
+def squares_right(explorer) -> list[int]:
+    """How many squares each stage has right, as an explorer of the page says."""
+    explorer.locator(".oe-stage[aria-label$='squares right']").nth(1).wait_for()
+    labels = explorer.locator(".oe-stages .oe-stage").evaluate_all(
+        "all => all.map((node) => node.getAttribute('aria-label'))"
+    )
+    return [int(re.fullmatch(r"stage \d: (\d+) of \d+ squares right", label)[1]) for label in labels]
+
+
+def shows(tab, line):
+    """Wait until the explorer shows the position after a line of moves, and its address says so."""
+    tab.wait_for_function(
+        "line => new URLSearchParams(location.hash.slice(1)).get('moves') === line", arg=line
+    )
+
+
+def test_every_link_of_the_explorers_page_leads_to_its_position(site, address, browser, python_has):
+    links = parsed(site / f"{EXPLORER}.html").select("article a[href^='#moves=']")
+    assert len(links) >= 4
+    for link in links:
+        state = dict(parse_qsl(link["href"][1:]))
+        with opened(browser, urljoin(address, f"{EXPLORER}.html"), home=address) as (tab, faults):
+            explorer = tab.locator(".oe-explorer")
+            explorer.get_by_text("It has read no move yet").wait_for()
+            tab.get_by_role("link", name=link.get_text(), exact=True).click()
+            found, expected = squares_right(explorer), python_has(state["moves"])
+            before = int(state["stage"]) if "flip" in state else 9
+            assert found[:before] == expected[:before], link
+            assert (
+                explorer.locator(".oe-stage[aria-pressed='true']")
+                .get_attribute("aria-label")
+                .startswith(f"stage {state['stage']}:")
+            )
+            assert (explorer.locator(".oe-believed:visible").count() == 2) == ("compare" in state)
+            assert explorer.get_by_label("on the board:").input_value() == state.get("drawing", "")
+            assert faults == []
+
+
+def test_the_explorers_page_is_played_on_by_mouse_and_by_keyboard(address, browser, python_has, capsys):
+    names = [LINE[at : at + 2] for at in range(0, len(LINE), 2)]
+    url = urljoin(address, f"{EXPLORER}.html")
+    with opened(browser, url, home=address) as (tab, faults):
+        explorer, field = tab.locator(".oe-explorer"), tab.get_by_label("Moves of a game")
+        explorer.get_by_text("It has read no move yet").wait_for()
+        for at, name in enumerate(names[:20]):
+            square = explorer.locator(f".oe-explorer-board [data-square='{name}']")
+            if at % 2:
+                square.click()
+            else:
+                square.focus()
+                tab.keyboard.press("Enter")
+        shows(tab, LINE[:40])
+        assert squares_right(explorer) == python_has(LINE[:40])
+
+        tab.keyboard.press("Backspace")
+        explorer.get_by_text("Move 19 of 20").wait_for()
+        assert squares_right(explorer) == python_has(LINE[:38])
+        explorer.get_by_label("Number of moves played").fill("7")
+        explorer.get_by_text("Move 7 of 20").wait_for()
+        assert squares_right(explorer) == python_has(LINE[:14])
+        explorer.get_by_role("button", name="Last position").click()
+
+        field.fill("f5a1")
+        explorer.get_by_role("button", name="Load").click()
+        explorer.get_by_text("Move 2: white cannot play a1").wait_for()
+        assert squares_right(explorer) == python_has(LINE[:40])
+        field.fill(" ".join(names[:31]).upper())
+        explorer.get_by_role("button", name="Load").click()
+        shows(tab, LINE[:62])
+        assert squares_right(explorer) == python_has(LINE[:62])
+
+        address_now = tab.url
+        took = tab.evaluate(CLICK_TIME)
+        assert faults == []
+    with opened(browser, address_now, home=address) as (tab, faults):
+        assert squares_right(tab.locator(".oe-explorer")) == python_has(LINE[:62])
+        at = tab.evaluate(
+            "performance.getEntriesByName('explorer-playable')[0].startTime"
+            " - performance.getEntriesByType('navigation')[0].domInteractive"
+        )
+        assert faults == []
+    with capsys.disabled():
+        print(
+            f"\n    explorer: a move, nine boards redrawn: {took:.0f} ms; playable {at:.0f} ms after the page"
+        )
+
+
+# Plays a legal move, and waits until what it says has been drawn: milliseconds, the median of nine.
+CLICK_TIME = """async () => {
+    const times = [];
+    for (let n = 0; n < 9; n += 1) {
+        const begun = performance.now();
+        document.querySelector(".oe-explorer-board .oe-legal[data-square]").click();
+        await new Promise((resolve) => setTimeout(resolve));
+        document.body.getBoundingClientRect(); // lays the page out
+        times.push(performance.now() - begun);
+    }
+    return times.sort((a, b) => a - b)[4];
+}"""
+
+
+def test_a_bad_address_is_told_and_the_explorer_still_plays(address, browser):
+    with opened(browser, urljoin(address, f"{EXPLORER}.html#moves=f5a1"), home=address) as (tab, faults):
+        tab.get_by_text("Move 2: white cannot play a1").wait_for()
+        tab.locator(".oe-explorer-board [data-square='f5']").click()
+        shows(tab, "f5")
+        assert faults == []
+
+
+def test_the_explorer_works_in_a_page_opened_from_a_disk(site, browser, python_has):
+    with opened(browser, (site / f"{EXPLORER}.html").as_uri() + f"#moves={LINE[:30]}") as (tab, faults):
+        assert squares_right(tab.locator(".oe-explorer")) == python_has(LINE[:30])
+        assert faults == []
+
+
+def test_explorers_of_the_chapters_work_without_a_kernel_and_fetch_the_weights_once(site, address, browser):
+    for name in [EXPLORER, *pages_with(site, "LayerExplorer")]:
+        url = urljoin(address, f"{name}.html") + ("#moves=f5" if name == EXPLORER else "")
+        with opened(browser, url, home=address) as (tab, faults):
+            for explorer in tab.locator(".oe-explorer").all():
+                assert max(squares_right(explorer)) > 20
+            requests = tab.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
+            assert faults == []
+        fetched = [url for url in requests if url.endswith(".safetensors")]
+        assert len(fetched) <= 1, name
+        assert fetched or name == "notebooks/05_linear_probes"  # there, a line of the reader's own network
+
+
+def test_without_scripts_a_picture_stands_for_every_widget(site, browser):
+    pages = [page for page in PAGES if widget_views(parsed(site / f"{page}.html"))[1].total()]
+    for name in [EXPLORER, *pages]:
+        ours = widget_views(parsed(site / f"{name}.html"))[1].total() + (name == EXPLORER)
+        context = browser.new_context(java_script_enabled=False)
+        page = context.new_page()
+        page.goto((site / f"{name}.html").as_uri())
+        pictures = page.locator("noscript img")
+        assert pictures.count() == ours, name
+        for picture in pictures.all():
+            picture.scroll_into_view_if_needed()
+            assert " to move. Black on " in picture.get_attribute(
+                "alt"
+            ) or "game is over" in picture.get_attribute("alt")
+            assert picture.evaluate("node => node.complete && node.naturalWidth") > 100
+        context.close()
+
+
+def test_an_explorer_adds_little_to_a_page(site):
+    plain = (site / "book" / "glossary.html").stat().st_size
+    assert (site / f"{EXPLORER}.html").stat().st_size - plain < 100_000
+    for name in pages_with(site, "LayerExplorer"):
+        models = json.loads(parsed(site / f"{name}.html").find("script", type=WIDGET_STATE).string)["state"]
+        for model in models.values():
+            if model["state"].get("_anywidget_id", "").endswith("LayerExplorer"):
+                assert len(json.dumps(model)) < 100_000, name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_explorers_page_has_no_serious_barrier(address, browser, barriers, scheme):
+    url = urljoin(address, f"{EXPLORER}.html#moves={LINE[:20]}&compare=2&drawing=next")
+    with opened(browser, url, scheme, home=address) as (tab, faults):
+        squares_right(tab.locator(".oe-explorer"))
+        assert [found for found in barriers(tab) if "oe-" in found] == []
         assert faults == []

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 import othello_edu as oe
 from othello_edu.errors import IllegalMoveError, OthelloEduError
-from othello_edu.widgets import BoardWidget, GameTape
+from othello_edu.widgets import BoardWidget, GameTape, LayerExplorer
 from othello_edu.widgets.game_tape import NO_VALUE
 
 
@@ -530,6 +531,44 @@ def test_the_board_fits_a_window_of_320_pixels_and_can_be_touched(show):
         "all => all.map((b) => b.getBoundingClientRect())"
     )
     assert min(min(size["width"], size["height"]) for size in sizes) >= 24  # WCAG 2.5.8
+
+
+# Pictures, where no script runs -----------------------------------------------------------------------
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.mark.parametrize("board_size", [4, 6, 8])
+@pytest.mark.parametrize("kind", [BoardWidget, GameTape, LayerExplorer])
+def test_every_widget_leaves_a_picture_of_its_position(kind, board_size):
+    line = oe.random_games(1, seed=5, board_size=board_size).transcript(0)[:18]
+    more = {} if kind is GameTape else {"board_size": board_size}
+    if kind is LayerExplorer:
+        more["arrays"] = (np.full((2, 9, 64, 3), 1 / 3), None)
+    game = oe.Games.from_transcripts([line], board_size) if kind is GameTape else None
+    widget = (
+        GameTape(game, ply=7, title="<A & B>") if game else kind(moves=line, ply=7, title="<A & B>", **more)
+    )
+    data, _ = widget._repr_mimebundle_()
+    assert {"text/plain", "image/svg+xml", "application/vnd.jupyter.widget-view+json"} == set(data)
+    picture = ElementTree.fromstring(data["image/svg+xml"])
+    board = oe.Board.from_moves(line[:14], board_size)
+    discs = [node.get("r") for node in picture.iter(f"{SVG}circle")]
+    assert discs.count("15") == (board.contents == 1).sum()
+    assert discs.count("13.5") == (board.contents == 2).sum()
+    assert discs.count("4") == len(board.legal_moves)
+    text = picture.find(f"{SVG}title").text
+    assert text.startswith("<A & B>: after move 7 of 9, white to move. Black on ")
+    for player, name in enumerate(("Black", "White"), 1):
+        squares = text.split(f"{name} on ")[1].split(".")[0].split(", ")
+        assert squares == [oe.board.SQUARE_NAMES[at] for at in np.flatnonzero(board.contents == player)]
+    assert len(data["image/svg+xml"]) < 8_000
+
+
+def test_a_full_board_is_a_small_picture_and_a_tape_at_its_start_shows_the_end(games):
+    picture = GameTape(games, ply=0).picture()
+    assert "after move 60 of 60, the game is over" in picture and len(picture) < 8_000
+    assert "the start of a game, black to move" in BoardWidget().picture()
 
 
 # Barriers ---------------------------------------------------------------------------------------------

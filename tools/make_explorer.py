@@ -1,8 +1,8 @@
 """Make the file of weights that the layer explorer of the site loads, from the shipped `small`.
 
-`python tools/make_explorer.py FOLDER` writes three files: `explorer-HASH.safetensors`, `explorer.json`,
-which names it, and `explorer.js`, the same bytes for pages that are opened from a disk. Where they are there,
-and neither the network nor the code has changed, nothing is done.
+`python tools/make_explorer.py FOLDER` writes the files of `write_explorer`, and `explorer.svg`, a picture for
+readers without scripts. Where they are there, and neither the network nor the code has changed, nothing is
+done.
 """
 
 import hashlib
@@ -10,14 +10,15 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import othello_edu as oe
-from othello_edu.files import atomic_write
 from othello_edu.pretrained import model_folder
 from othello_edu.probes import LinearProbe
 from othello_edu.sae import TopK, fit
-from othello_edu.widgets import explorer_file
+from othello_edu.widgets.explorer_file import explorer_file, write_explorer
+from othello_edu.widgets.picture import Drawn, boards_svg, say
 
 MODEL = "small"
 PROBE_GAMES, SAE_GAMES, EXAMPLE_GAMES = 800, 1_500, 400
@@ -43,7 +44,8 @@ def inputs() -> str:
     """What the files depend on, as one digest: the network's weights, and the code from network to file."""
     digest = hashlib.sha256()
     package = Path(oe.__file__).parent
-    names = ["model", "activations", "probes", "sae", "games", "labels", "widgets/explorer_file"]
+    names = ["model", "activations", "probes", "sae", "games", "labels"]
+    names += ["widgets/explorer_file", "widgets/picture"]
     for path in [model_folder(MODEL) / "model.safetensors", Path(__file__)]:
         digest.update(path.read_bytes())
     for name in names:
@@ -51,9 +53,8 @@ def inputs() -> str:
     return digest.hexdigest()
 
 
-def make() -> bytes:
-    """Fit probes and features, and pack them with the network."""
-    model = oe.load_pretrained(MODEL)
+def make(model) -> tuple[bytes, str]:
+    """Fit probes and features, and pack them with the network; and a picture of what the explorer shows."""
     games = oe.random_games(PROBE_GAMES, seed=50)
     labels = oe.contents(oe.replay(games))[:, :-1]
     probe = LinearProbe(epochs=4).fit(oe.residual_streams(model, games), labels)
@@ -67,7 +68,29 @@ def make() -> bytes:
     library = [{"name": f"Opening: {name}", "moves": moves} for name, moves in OPENINGS.items()]
     library.append({"name": "A random game", "moves": random.transcript(0), "ply": 20})
     library.append(fooled(model, random))
-    return explorer_file.explorer_file(model, probe, saes, oe.random_games(EXAMPLE_GAMES, seed=53), library)
+    content = explorer_file(model, probe, saes, oe.random_games(EXAMPLE_GAMES, seed=53), library)
+    return content, picture(model, probe, OPENINGS["Tiger, main line"])
+
+
+@torch.no_grad()
+def picture(model, probe, line) -> str:
+    """The true board after a line of moves, and the board as each stage has it."""
+    board, games = oe.Board.from_moves(line), oe.Games.from_transcripts([line])
+    ply = len(line) // 2 - 1
+    p = probe.logits(oe.residual_streams(model, games)[:, 0, ply : ply + 1])[:, 0].softmax(-1)
+    sure, kinds = (found.numpy() for found in p.max(-1))
+    # Mine and theirs, for the player to move, as colours.
+    colours = np.choose(kinds, [0, board.to_move, 3 - board.to_move])
+    right = (colours == board.contents).sum(-1)
+    drawn = [Drawn("The board, which it is never shown", board.contents)]
+    drawn += [
+        Drawn(f"Stage {stage}: {right[stage]} of 64 squares right", colours[stage], sure=sure[stage])
+        for stage in range(model.n_stages)
+    ]
+    counts = ", ".join(f"stage {stage} {n}" for stage, n in enumerate(right))
+    text = f"A board after {ply + 1} moves, {say(board)} Beside it the board as each stage has it; "
+    text += f"squares right: {counts}."
+    return boards_svg(drawn, text, per_row=5)
 
 
 @torch.no_grad()
@@ -89,19 +112,16 @@ def main(folder: str) -> None:
     made_from = inputs()
     try:
         known = json.loads(manifest.read_text(encoding="utf-8"))
-        if known["made_from"] == made_from and (folder / known["weights"]).exists():
+        files = [known["weights"], "explorer.js", "explorer.svg"]
+        if known["made_from"] == made_from and all((folder / name).exists() for name in files):
             print(f"{folder / known['weights']} is up to date")
             return
     except (OSError, ValueError, KeyError, TypeError):
         pass  # missing or damaged: made anew
-    content = make()
-    name = f"explorer-{hashlib.sha256(content).hexdigest()[:12]}.safetensors"
-    for old in folder.glob("explorer-*.safetensors"):
-        old.unlink()
-    (folder / name).write_bytes(content)
-    (folder / "explorer.js").write_text(explorer_file.script(content), encoding="utf-8")
-    with atomic_write(manifest, "w") as file:
-        json.dump({"weights": name, "made_from": made_from}, file)
+    model = oe.load_pretrained(MODEL)
+    content, still = make(model)
+    (folder / "explorer.svg").write_text(still, encoding="utf-8")
+    name = write_explorer(folder, content, model, made_from=made_from)
     print(f"written: {folder / name}, {len(content) / 2**20:.1f} MiB")
 
 

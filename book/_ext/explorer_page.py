@@ -8,6 +8,8 @@ there is to see, with bars between them:
 The network comes from the files that `tools/make_explorer.py` makes; without them the explorer says so.
 """
 
+import re
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 from docutils import nodes
@@ -26,7 +28,7 @@ class Explorer(SphinxDirective):
     def run(self):
         box = '<div class="oe-page" id="layer-explorer"></div>'
         script = f'{esm("page.js")}\nmount(document.getElementById("layer-explorer"), {{}});\n'
-        html = f'{box}\n<style>{css()}</style>\n<script type="module">{script}</script>'
+        html = f'{box}\n{self.picture()}\n<style>{css()}</style>\n<script type="module">{script}</script>'
         links = nodes.bullet_list()
         for line in filter(str.strip, self.content):
             links += self.link(line)
@@ -35,6 +37,15 @@ class Explorer(SphinxDirective):
             if self.content
             else [nodes.raw("", html, format="html")]
         )
+
+    def picture(self):
+        """What stands there where no script runs: see `tools/make_explorer.py`."""
+        file = Path(self.env.srcdir, "_build", "explorer", "explorer.svg")
+        if not file.exists():
+            raise self.error("the explorer's files are missing: run tools/make_explorer.py _build/explorer")
+        text = re.search("<title>(.*?)</title>", file.read_text(encoding="utf-8"))[1].replace('"', "&quot;")
+        up = "../" * self.env.docname.count("/")
+        return f'<noscript><img src="{up}explorer.svg" alt="{text}"></noscript>'
 
     def link(self, line):
         title, state, text = self.parts(line)
@@ -47,10 +58,8 @@ class Explorer(SphinxDirective):
         if len(parts) != 3:
             raise self.error(f"a line needs title | state | text, and this has {len(parts)} parts: {line}")
         state = dict(parse_qsl(parts[1], strict_parsing=True))
-        flip = state.pop("flip", "")
         try:
-            explorer = LayerExplorer(**{k: int(v) if k in NUMBERS else v for k, v in state.items()})
-            explorer.flip = flip
+            LayerExplorer(**{k: int(v) if k in NUMBERS else v for k, v in state.items()})
         except (OthelloEduError, TypeError, ValueError) as error:
             raise self.error(f"{parts[1]} leads nowhere: {error}") from None
         return parts

@@ -14,6 +14,13 @@ export function element(tag, attributes = {}, children = []) {
   return node;
 }
 
+// A notebook has uses of its own for single keys: "x" on a square would cut the cell. Keys with Control stay the page's.
+export function ownKeys(root) {
+  root.addEventListener("keydown", (event) => {
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+  });
+}
+
 export const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 // Drawn, not typed: the characters for "first" and "last" are missing from many fonts.
@@ -72,7 +79,7 @@ export function scaleKeys(scale, name) {
   }
   const bar = element("span", { class: "oe-ramp", "aria-hidden": "true" });
   bar.style.background = `linear-gradient(to right, ${scale.stops.join(", ")})`;
-  return [element("span", { class: "oe-key" }, [`${name}:`, scale.text(scale.low), bar, scale.text(scale.high)])];
+  return [element("span", { class: "oe-key" }, [`${name}: ${scale.text(scale.low)}`, bar, scale.text(scale.high)])];
 }
 
 // A board of squares. roles: those of a table to look at, or of a grid whose squares can be chosen.

@@ -1,6 +1,6 @@
 // BoardWidget: a board to play on. Works with a kernel, which then knows the moves, and without one.
 
-import { element, key, labelScale, numberScale, scaleKeys, swatch } from "./board.js";
+import { element, key, labelScale, numberScale, ownKeys, scaleKeys, swatch } from "./board.js";
 import { squareName } from "./othello.js";
 import { gameOf, makePlayable } from "./playable.js";
 
@@ -24,7 +24,7 @@ function render({ model, el }) {
   };
   parts.moves.append(element("label", {}, [legal, "legal moves"]));
   const legend = element("div", { class: "oe-legend" });
-  const root = element("div", { class: "oe-widget oe-play", role: "group", "aria-label": model.get("title"), "data-lm-suppress-shortcuts": "true" }, [
+  const root = element("div", { class: "oe-widget oe-play", role: "group", "aria-label": model.get("title") }, [
     element("p", { class: "oe-title", "aria-hidden": "true" }, [model.get("title")]),
     parts.board, parts.controls, parts.slider, parts.status, parts.error, parts.moves, legend,
   ]);
@@ -54,6 +54,7 @@ function render({ model, el }) {
   };
   for (const name of WATCHED) model.on(`change:${name}`, soon);
   draw();
+  ownKeys(root);
   el.append(root);
   return () => {
     for (const name of WATCHED) model.off(`change:${name}`, soon);

@@ -5,12 +5,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import safetensors.torch
 import torch
 
 from ..activations import residual_streams
 from ..errors import OthelloEduError
+from ..files import atomic_write
 from ..games import Games, next_tokens
 from ..model import GPT
 from ..probes import LinearProbe
@@ -97,6 +99,21 @@ def _examples(model, saes, games):
     return torch.stack(tops).to(torch.int16), torch.stack(values).to(_HALF)
 
 
-def script(content: bytes) -> str:
-    """The same bytes as a script, for pages opened from a disk, where nothing can be fetched."""
-    return f'globalThis.othelloWeights = "{base64.b64encode(content).decode()}";\n'
+def write_explorer(folder: Path, content: bytes, model: GPT, **more) -> str:
+    """Write what a site serves at its root, with a file of `explorer_file`; return the name of its weights.
+
+    `explorer-HASH.safetensors`; `explorer.json`, which names it and the network's fingerprint, with `more`
+    beside; and both again as scripts, for pages opened from a disk, where nothing can be fetched. Files of
+    another content are removed.
+    """
+    name = f"explorer-{hashlib.sha256(content).hexdigest()[:12]}"
+    for old in folder.glob("explorer-*"):
+        old.unlink()
+    (folder / f"{name}.safetensors").write_bytes(content)
+    text = base64.b64encode(content).decode()
+    (folder / f"{name}.js").write_text(f'globalThis.othelloWeights = "{text}";\n', encoding="utf-8")
+    manifest = json.dumps({"weights": f"{name}.safetensors", "network": fingerprint(model), **more})
+    (folder / "explorer.js").write_text(f"globalThis.othelloExplorer = {manifest};\n", encoding="utf-8")
+    with atomic_write(folder / "explorer.json", "w") as file:  # the last: what it names is there
+        file.write(manifest)
+    return f"{name}.safetensors"

@@ -1,7 +1,7 @@
 // GameTape: step through one game of Othello. The model holds its moves and what is drawn on them, so this
 // needs no kernel, and no library.
 
-import { describeMove, drawSquare, element, iconButton, ICONS, key, labelScale, makeBoard, numberScale, scaleKeys, setDisabled, swatch } from "./board.js";
+import { describeMove, drawSquare, element, iconButton, ICONS, key, labelScale, makeBoard, numberScale, ownKeys, scaleKeys, setDisabled, swatch } from "./board.js";
 import { parseSquare, replay } from "./othello.js";
 
 const STEP_MS = 700;
@@ -107,12 +107,11 @@ function render({ model, el }) {
       step(places[event.key]);
       event.preventDefault();
     }
-    // The page around the tape (a notebook, say) has uses of its own for these keys.
-    if (event.key in places) event.stopPropagation();
   };
 
   model.on("change:ply", draw);
   draw();
+  ownKeys(root);
   el.append(root);
   return () => {
     pause();

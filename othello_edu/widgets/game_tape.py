@@ -14,12 +14,13 @@ from .. import engine
 from ..errors import OthelloEduError
 from ..games import Games, replay
 from .modules import css, esm
+from .picture import Pictured
 
 MAX_LABELS = 8  # as many as the palette has colours that a colour-blind reader can tell apart
 NO_VALUE = 255  # the byte that stands for a square without a value; 0..254 span the limits
 
 
-class GameTape(anywidget.AnyWidget):
+class GameTape(Pictured, anywidget.AnyWidget):
     """One game, move by move, in the browser: slider, buttons, arrow keys, Home and End.
 
     games: `Games`, or one transcript such as `"f5d6c3"`; `game` says which of the games.

@@ -1,7 +1,7 @@
 // LayerExplorer: play a game, and see layer by layer the board that a network believes in, the moves it would
 // play, and the features that fire.
 
-import { capital, element, key, numberScale, scaleKeys, swatch } from "./board.js";
+import { capital, element, key, numberScale, ownKeys, scaleKeys, swatch } from "./board.js";
 import { believedBoard, believedTable, readingOf } from "./believed.js";
 import { mindOf } from "./mind.js";
 import { squareName, transcript } from "./othello.js";
@@ -71,7 +71,7 @@ export function render({ model, el }) {
     section("Turn over a disc in its mind", flip.nodes),
     section("The features that fire most", features.nodes),
   ]);
-  const root = element("div", { class: "oe-widget oe-explorer", role: "group", "aria-label": state("title"), "data-lm-suppress-shortcuts": "true" }, [
+  const root = element("div", { class: "oe-widget oe-explorer", role: "group", "aria-label": state("title") }, [
     element("p", { class: "oe-title", "aria-hidden": "true" }, [state("title")]),
     element("div", { class: "oe-columns" }, [left, right]),
   ]);
@@ -96,6 +96,7 @@ export function render({ model, el }) {
   function begin(found) {
     if (gone) return found.close?.();
     mind = found;
+    mind.woke = update;
     message.textContent = "";
     makeStages(mind.stages);
     const own = state("about").library ?? [], games = own.length ? own : mind.about.library ?? [];
@@ -186,16 +187,16 @@ export function render({ model, el }) {
     next.draw(seen ? seen.next : undefined, position, state("flip"));
     const why = !seen ? "" : mind?.fixed ? "Nothing can be turned over: the network itself is not here." : position.toMove ? "" : "The game is over.";
     flip.draw(state("flip"), position, chosen, seen?.next, seen?.before.next, seen ? why : " ");
-    features.draw(seen ? seen.features : [], chosen);
+    features.draw(seen?.features, chosen);
   }
 
   function sentence(k, { right, n, wrong, sure }) {
-    const list = wrong.length ? ` Wrong: ${wrong.slice(0, 8).map(squareName).join(", ")}${wrong.length > 8 ? ", …" : ""}.` : "";
+    const more = wrong.length > 8 ? ` and ${wrong.length - 8} more` : "";
+    const list = wrong.length ? ` Wrong: ${wrong.slice(0, 8).map(squareName).join(", ")}${more}.` : "";
     return `Stage ${k} has ${right} of ${n} squares right, sure by ${percent(sure)} on average.${list}`;
   }
 
   slider.oninput = () => change({ stage: Number(slider.value) });
-  slider.onkeydown = (event) => event.stopPropagation();
   compare.onchange = () => change({ compare: Number(compare.value) });
   flip.choice.onchange = () => change({ flip: flip.choice.value });
   drawing.onchange = () => change({ drawing: drawing.value });
@@ -210,7 +211,9 @@ export function render({ model, el }) {
   for (const name of WATCHED) model.on(`change:${name}`, soon);
   makeStages(state("about").config ? state("about").config.n_layer + 1 : state("given").stages ?? BOOK_STAGES);
   update();
+  ownKeys(root);
   el.append(root);
+  performance.mark("explorer-playable");
   message.textContent = "Loading the network …";
   mindOf(model).then(begin, (error) => {
     message.textContent = `${capital(error.message)}. The board can be played on; what the network thinks cannot be shown.`;

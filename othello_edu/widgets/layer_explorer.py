@@ -1,7 +1,7 @@
 """`LayerExplorer`: play a game, and see layer by layer the board that a network believes in."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -10,6 +10,7 @@ import traitlets
 
 from ..activations import residual_streams
 from ..board import SQUARE_NAMES
+from ..engine import playable_squares
 from ..errors import OthelloEduError
 from ..games import Games, move_squares, next_tokens, tokens
 from ..interventions import Cases, probe_edits
@@ -29,15 +30,16 @@ class LayerExplorer(PlayableGame):
     """The true board, the board that each stage believes in, the moves that the network would play, the
     features that fire; and what happens if a disc is turned over in its mind.
 
-    model, probe: a network and a probe of all its stages, fitted on its 64 squares
-    (`LinearProbe().fit(streams, contents)`). saes: an autoencoder for each stage, if features are wanted.
-    games: where to look for what excites a feature. Without a model, the page brings the book's network, if
-    it is there (in the static site); in a notebook, give a model, or `arrays`: probabilities of empty, mine
-    and theirs along `moves`, [n_stages, n_plies, 64, 3], and of each square as the next move, [n_plies, 64],
-    or None. keep: with a model, let what it has along `moves` travel with the widget (about 45 kB), for pages
-    without a kernel.
+    model, probe: a network and a probe of all its stages, fitted on the 64 squares, or on those of its board
+    (`LinearProbe().fit(streams, contents)`). saes: an autoencoder for each stage, or {stage: autoencoder}, if
+    features are wanted. games: where to look for what excites a feature. Without a model, the page brings the
+    book's network, if it is there (in the static site); in a notebook, give a model, or `arrays`:
+    probabilities of empty, mine and theirs along `moves`, [n_stages, n_plies, 64, 3], and of each square as
+    the next move, [n_plies, 64], or None. keep: with a model, let what it has along `moves` travel with the
+    widget (about 45 kB), for pages without a kernel.
 
-    moves, ply: the game to begin with. stage: the chosen one; compare: another, -1 for none. drawing: what is
+    moves, ply: the game to begin with. stage: the chosen one; compare: another, -1 for none. flip: a square
+    whose disc is turned over in the network's mind, from the chosen stage on; "" for none. drawing: what is
     drawn on the true board: "", "next", or a notion of stability, "paper", "proven", "refuted". library:
     games to begin with, {"name": …, "moves": …, "ply": …}. board_size: for `arrays`; a model knows its own.
 
@@ -58,7 +60,7 @@ class LayerExplorer(PlayableGame):
         self,
         model: GPT | None = None,
         probe: LinearProbe | None = None,
-        saes: Sequence[Autoencoder] | None = None,
+        saes: Sequence[Autoencoder] | Mapping[int, Autoencoder] | None = None,
         games: Games | None = None,
         *,
         arrays: tuple | None = None,
@@ -67,6 +69,7 @@ class LayerExplorer(PlayableGame):
         ply: int | None = None,
         stage: int | None = None,
         compare: int = -1,
+        flip: str = "",
         drawing: str = "",
         library: Sequence[dict] = (),
         board_size: int = 8,
@@ -76,26 +79,33 @@ class LayerExplorer(PlayableGame):
             raise OthelloEduError("give a model and a probe of its stages, or neither")
         if arrays is not None and model is not None:
             raise OthelloEduError("give a model or arrays, not both")
-        self._model, self._probe, self._saes, self._games = model, probe, saes, games
         about, given, n_stages = {"library": list(library)}, {}, 9
         if model is not None:
             n_stages, board_size = model.n_stages, model.config.board_size
+            probe = _on_grid(probe, board_size)
             if tuple(probe.weight.shape[:2]) != (n_stages, 64):
                 raise OthelloEduError(
                     f"the probe has stages and squares {tuple(probe.weight.shape[:2])}; "
                     f"this model needs ({n_stages}, 64)"
                 )
-            if saes is not None and len(saes) != n_stages:
-                raise OthelloEduError(f"{len(saes)} autoencoders for {n_stages} stages: one for each")
+            if saes is not None and not isinstance(saes, Mapping):
+                if len(saes) != n_stages:
+                    raise OthelloEduError(f"{len(saes)} autoencoders for {n_stages} stages: one for each")
+                saes = dict(enumerate(saes))
+            if not set(saes or ()) <= set(range(n_stages)):
+                raise OthelloEduError(
+                    f"autoencoders for stages {sorted(saes)}; there are 0 to {n_stages - 1}"
+                )
             about |= {"config": asdict(model.config), "context": model.config.n_ctx}
             about["network"] = fingerprint(model)
             if keep:
-                arrays = self._along(moves, board_size)
+                arrays = _along(model, probe, moves)
         if arrays is not None:
             given = _packed(moves, board_size, *arrays)
             n_stages = given["stages"]
+        self._model, self._probe, self._saes, self._games = model, probe, saes, games
         self._n_stages = n_stages
-        more = {"about": about, "given": given, "compare": compare, "drawing": drawing}
+        more = {"about": about, "given": given, "compare": compare, "flip": flip, "drawing": drawing}
         more["stage"] = n_stages - 1 if stage is None else stage
         super().__init__(moves, board_size, ply, title, **more)
         self.on_msg(self._answer)
@@ -162,7 +172,7 @@ class LayerExplorer(PlayableGame):
         squares = move_squares(self.board_size)[1:]
         following[squares] = logits[0, -1, 1:].softmax(-1).numpy()
         features = None if self._saes is None else [[] for _ in streams]
-        for stage, sae in enumerate(self._saes or ()):
+        for stage, sae in (self._saes or {}).items():
             value, feature = sae.encode(streams[stage, 0]).topk(N_STRONGEST)
             features[stage] = [
                 {"feature": int(f), "value": float(v)} for f, v in zip(feature, value, strict=True) if v > 0
@@ -170,20 +180,9 @@ class LayerExplorer(PlayableGame):
         return boards.numpy().astype(np.float32), following, features
 
     @torch.no_grad()
-    def _along(self, moves, board_size):
-        """What the network has after each move of a line: boards and next moves, as `arrays` are."""
-        games = Games.from_transcripts([moves], board_size)
-        n_plies = min(len(moves) // 2, self._model.config.n_ctx)
-        logits, cache = self._model.run_with_cache(tokens(games)[:, :n_plies], names=["resid_post"])
-        boards = self._probe.logits(cache["resid_post"][:, 0]).softmax(-1)
-        following = np.zeros((n_plies, 64), np.float32)
-        following[:, move_squares(board_size)[1:]] = logits[0, :, 1:].softmax(-1).numpy()
-        return boards.numpy(), following
-
-    @torch.no_grad()
     def _examples(self, stage, feature):
         """The positions of `games` that excite a feature most, of each game at most one."""
-        if not self._saes or self._games is None:
+        if stage not in (self._saes or {}) or self._games is None:
             return []
         code = self._saes[stage].encode(residual_streams(self._model, self._games, [stage])[0])[..., feature]
         best, ply = code.masked_fill(next_tokens(self._games) == 0, 0).max(dim=1)
@@ -193,6 +192,29 @@ class LayerExplorer(PlayableGame):
             for g, v in zip(game, value, strict=True)
             if v > 0
         ]
+
+
+def _on_grid(probe, board_size):
+    """A probe of the squares of a smaller board as one of all 64: outside the border a square is empty."""
+    squares = playable_squares(board_size)
+    if probe.weight.shape[1] != len(squares) or board_size == 8:
+        return probe
+    whole, (n_stages, _, kinds, width) = LinearProbe(), probe.weight.shape
+    whole.weight, whole.bias = torch.zeros(n_stages, 64, kinds, width), torch.zeros(n_stages, 64, kinds)
+    whole.bias[..., 0] = 50
+    whole.weight[:, squares], whole.bias[:, squares] = probe.weight, probe.bias
+    return whole
+
+
+@torch.no_grad()
+def _along(model, probe, moves):
+    """What a network has after each move of a line: boards and next moves, as `arrays` are."""
+    board_size, n_plies = model.config.board_size, min(len(moves) // 2, model.config.n_ctx)
+    read = tokens(Games.from_transcripts([moves], board_size))[:, :n_plies]
+    logits, cache = model.run_with_cache(read, names=["resid_post"])
+    following = np.zeros((n_plies, 64), np.float32)
+    following[:, move_squares(board_size)[1:]] = logits[0, :, 1:].softmax(-1).numpy()
+    return probe.logits(cache["resid_post"][:, 0]).softmax(-1).numpy(), following
 
 
 def _packed(moves, board_size, boards, following=None) -> dict:

@@ -69,36 +69,39 @@ function strongest(code) {
 }
 
 // The network of the page is fetched once, however many explorers there are. `explorer.json` at the root of the
-// site names the file of weights, whose name changes with its content; a page opened from a disk may not fetch,
-// but it may load a script that holds the same bytes.
-let theOne = null;
-export function pageMind() {
-  const root = new URL(document.documentElement.dataset.content_root ?? "", document.baseURI);
-  theOne ??= (root.protocol === "file:" ? loadScript(new URL("explorer.js", root)) : load(root))
-    .then((buffer) => new PageMind(buffer));
-  return theOne;
+// site names the file of weights, whose name changes with its content, and the network's fingerprint. A page opened
+// from a disk may not fetch, but it may load scripts that hold the same.
+const siteRoot = () => new URL(document.documentElement.dataset.content_root ?? "", document.baseURI);
+const once = (make) => {
+  let made = null;
+  return () => (made ??= make());
+};
+const pageManifest = once(() => (siteRoot().protocol === "file:" ? loadScript("explorer.js", "othelloExplorer")
+  : load("explorer.json").then((answer) => answer.json())));
+const pageMind = once(async () => {
+  const { weights } = await pageManifest();
+  if (siteRoot().protocol !== "file:") return new PageMind(await (await load(weights)).arrayBuffer());
+  const text = await loadScript(weights.replace(/safetensors$/, "js"), "othelloWeights");
+  return new PageMind(Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer);
+});
+
+async function load(name) {
+  const address = new URL(name, siteRoot());
+  const answer = await fetch(address).catch(() => ({ ok: false, status: "no answer" }));
+  if (!answer.ok) throw new Error(`the network's weights are not at ${address.href} (${answer.status})`);
+  return answer;
 }
 
-async function load(root) {
-  const get = async (name) => {
-    const answer = await fetch(new URL(name, root)).catch(() => ({ ok: false, status: "no answer" }));
-    if (!answer.ok) throw new Error(`the network's weights are not at ${new URL(name, root).href} (${answer.status})`);
-    return answer;
-  };
-  const { weights } = await (await get("explorer.json")).json();
-  return (await get(weights)).arrayBuffer();
-}
-
-function loadScript(address) {
+// Runs a script, which leaves its value in a global variable.
+function loadScript(name, variable) {
   return new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = address.href;
+    script.src = new URL(name, siteRoot()).href;
     script.onload = () => {
-      const text = globalThis.othelloWeights;
-      delete globalThis.othelloWeights;
-      resolve(Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer);
+      resolve(globalThis[variable]);
+      delete globalThis[variable];
     };
-    script.onerror = () => reject(new Error(`the network's weights are not at ${address.href}`));
+    script.onerror = () => reject(new Error(`the network's weights are not at ${script.src}`));
     document.head.append(script);
   });
 }
@@ -129,9 +132,10 @@ export class KernelMind {
   ask(question) {
     const id = (this.last += 1);
     return new Promise((resolve, reject) => {
-      this.waiting.set(id, { resolve, reject });
+      const asked = { resolve, reject, late: false };
+      this.waiting.set(id, asked);
       setTimeout(() => {
-        if (this.waiting.delete(id)) this.silent = true;
+        if (this.waiting.has(id)) asked.late = this.silent = true;
         reject(new Error("The kernel, whose network this is, does not answer: run the notebook"));
       }, PATIENCE_MS);
       this.model.send({ id, ...question });
@@ -143,7 +147,8 @@ export class KernelMind {
     if (!asked) return;
     this.waiting.delete(id);
     this.silent = false;
-    if (error) asked.reject(new Error(error));
+    if (asked.late) this.woke?.(); // it was busy: what is shown now can be asked for
+    else if (error) asked.reject(new Error(error));
     else if (examples) asked.resolve(examples.map(({ moves, value }) => ({ moves: moves.match(/../g).map(parseSquare), value })));
     else {
       const floats = (view) => new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
@@ -212,8 +217,8 @@ export async function mindOf(model) {
   const along = given.stages ? new GivenMind(given, about) : null;
   if (about.config && !inBook) return new KernelMind(model, along);
   if (!about.config) return along ?? pageMind();
-  const page = await pageMind().catch(() => null);
-  if (page?.about.network === about.network) return page;
+  const manifest = await pageManifest().catch(() => ({}));
+  if (manifest.network === about.network) return pageMind();
   if (along) return along;
   throw new Error("this network was in the notebook's kernel: run the notebook to ask it");
 }

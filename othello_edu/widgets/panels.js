@@ -86,9 +86,12 @@ export function strongestFeatures(size, examples, go) {
   }
   return {
     nodes: [root],
+    // features: undefined where nothing has been read.
     draw(features, stage) {
       root.replaceChildren();
+      if (features === undefined) return;
       if (features === null) root.append(element("p", { class: "oe-summary" }, ["No features came with this network."]));
+      else if (!features[stage]?.length) root.append(element("p", { class: "oe-summary" }, ["No feature fires at this stage, or none is known."]));
       for (const { feature, value } of features?.[stage] ?? []) {
         const name = `${stage}/${feature}`;
         const details = element("details", {}, [element("summary", {}, [`feature ${feature}: ${value.toFixed(2)}`])]);

@@ -89,7 +89,7 @@ export function makePlayable(game, { showLegal = () => true } = {}) {
     else if (key === "End") game.go(game.length);
     else return;
     event.preventDefault();
-    event.stopPropagation(); // the page around (a notebook, say) has uses of its own for these keys
+    event.stopPropagation(); // with Control, too: those that are ours
   };
 
   const [first, back, next, last] = [
@@ -101,7 +101,6 @@ export function makePlayable(game, { showLegal = () => true } = {}) {
   last.onclick = () => game.go(game.length);
   const slider = element("input", { type: "range", min: 0, step: 1, "aria-label": "Number of moves played" });
   slider.oninput = () => game.go(Number(slider.value));
-  slider.onkeydown = (event) => event.stopPropagation();
   const controls = element("div", { class: "oe-controls" }, [first, back, next, last]);
 
   const field = element("input", { type: "text", "aria-label": "Moves of a game, such as f5d6c3", placeholder: "moves, such as f5d6c3", spellcheck: "false", autocomplete: "off" });
@@ -111,7 +110,6 @@ export function makePlayable(game, { showLegal = () => true } = {}) {
   load.onclick = () => attempt(() => game.load(field.value));
   field.onkeydown = (event) => {
     if (event.key === "Enter") load.click();
-    event.stopPropagation();
   };
   copy.onclick = async () => {
     field.value = transcript(game.moves);

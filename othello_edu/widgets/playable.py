@@ -8,9 +8,10 @@ from ..engine import check_board_size
 from ..errors import OthelloEduError
 from ..games import Games
 from .modules import css
+from .picture import Pictured
 
 
-class PlayableGame(anywidget.AnyWidget):
+class PlayableGame(Pictured, anywidget.AnyWidget):
     """A game that the reader and the kernel may both change.
 
     moves: a transcript; ply: how many of its moves are on the board. Moves after `ply` are those that were

@@ -1,0 +1,282 @@
+"""The widgets in a running JupyterLab: the kernel knows what a reader does, the page shows what it sets."""
+
+import importlib.util
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from conftest import missing
+from playwright.sync_api import expect
+
+import othello_edu as oe
+
+WAIT_S = 60  # until a thing that should happen counts as not happening
+MOVES = re.findall("..", oe.random_games(1, seed=21).transcript(0))
+IMPORTS = "import json, torch, othello_edu as oe\nfrom othello_edu.widgets import *\n"
+BOARD = IMPORTS + "board = BoardWidget()\nboard"
+KNOWN = "print(json.dumps([board.moves, board.ply, board.board.contents.tolist()]))"
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """A running JupyterLab with a home of its own: folder (of notebooks), url and token."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        missing("JupyterLab")
+    home = tmp_path_factory.mktemp("jupyterlab")
+    folder, runtime, log = home / "notebooks", home / "runtime", home / "log.txt"
+    folder.mkdir()
+    quiet = home / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    quiet.parent.mkdir(parents=True)
+    quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
+    command += [f"--ServerApp.root_dir={folder}", "--LabApp.extension_manager=readonly"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--ServerApp.allow_root=True")
+    env = os.environ | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
+    env |= {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    with log.open("w") as out:
+        server = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+    try:
+        # The server looks for a free port and makes a token; both are in the file that it writes then.
+        until, about = time.monotonic() + WAIT_S, None
+        while about is None and server.poll() is None and time.monotonic() < until:
+            try:
+                about = json.loads(next(runtime.glob("jpserver-*.json")).read_text())
+            except (StopIteration, ValueError):
+                time.sleep(0.1)
+        assert about, f"JupyterLab did not start:\n{log.read_text()}"
+        yield SimpleNamespace(folder=folder, url=about["url"], token=about["token"])
+    finally:
+        server.terminate()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        server.wait()
+
+
+class Notebook:
+    """A notebook that is open in a page of JupyterLab."""
+
+    def __init__(self, page):
+        self.page = page
+        self.cells = page.locator(".jp-Notebook .jp-Cell")
+
+    def run_all(self):
+        for name in ("Run", "Run All Cells"):
+            self.page.get_by_role("menuitem", name=name, exact=True).click()
+
+    def run(self, number: int) -> str:
+        """Run one cell as a reader would, wait until it is done, and return what it printed."""
+        cell = self.cells.nth(number)
+        prompt = cell.locator(".jp-InputPrompt")
+        before = prompt.inner_text()
+        prompt.click()
+        self.page.keyboard.press("Control+Enter")
+        expect(prompt).not_to_have_text(before)
+        expect(prompt).to_have_text(re.compile(r"^\[\d+\]:$"))
+        return "\n".join(cell.locator(".jp-OutputArea-output").all_inner_texts())
+
+    def run_until(self, number: int, done):
+        """Run a cell until what it prints is as it should be: messages to the kernel may be on their way."""
+        for _ in range(10):
+            if done(found := json.loads(self.run(number))):
+                break
+        return found
+
+    def widget(self, title: str = "Othello"):
+        return self.page.get_by_role("group", name=title, exact=True)
+
+
+@pytest.fixture
+def open_notebook(browser, lab, request):
+    """Opens a notebook with these cells. At the end: no error in the page, and no request to elsewhere."""
+    import nbformat
+
+    expect.set_options(timeout=1000 * WAIT_S)
+    context = browser.new_context(viewport={"width": 1280, "height": 1800})
+    page, name = context.new_page(), request.node.name
+    page.set_default_timeout(1000 * WAIT_S)
+    errors, addresses = [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: addresses.append(request.url))
+    page.on("websocket", lambda socket: addresses.append(socket.url))
+
+    def open_page(*cells):
+        new = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+        new.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(new, lab.folder / f"{name}.ipynb")
+        # A workspace of its own: the tabs of the notebook before do not come back.
+        page.goto(f"{lab.url}lab/workspaces/{name}/tree/{name}.ipynb?token={lab.token}")
+        page.get_by_text(re.compile(r"\| Idle$")).wait_for()  # in the status bar: the kernel has been reached
+        return Notebook(page)
+
+    yield open_page
+    page.close()
+    for session in context.request.get(f"{lab.url}api/sessions?token={lab.token}").json():
+        context.request.delete(f"{lab.url}api/sessions/{session['id']}?token={lab.token}")
+    context.close()
+    assert errors == []
+    here = (lab.url, lab.url.replace("http:", "ws:"), "data:", "blob:")
+    assert [address for address in addresses if not address.startswith(here)] == []
+
+
+def square(widget, name):
+    return widget.get_by_role("grid").locator(f"[data-square='{name}']")
+
+
+def discs(widget) -> list[int]:
+    """The board on the page: 0 empty, 1 black, 2 white."""
+    kind = "['oe-black', 'oe-white'].findIndex((kind) => n.classList.contains(kind)) + 1"
+    return widget.get_by_role("grid").locator("[data-square]").evaluate_all(f"all => all.map((n) => {kind})")
+
+
+def contents(moves) -> list[int]:
+    return oe.Board.from_moves(moves).contents.tolist()
+
+
+def shows(widget, moves: list[str], ply: int):
+    """The page comes to show these moves and this place in them."""
+    expect(widget.get_by_role("status").first).to_contain_text(f"Move {ply} of {len(moves)}")
+    assert discs(widget) == contents(moves[:ply])
+
+
+def test_what_is_played_the_kernel_knows_and_what_it_sets_is_shown(open_notebook):
+    notebook = open_notebook(BOARD, KNOWN, "board.moves = 'f5d6'", "board.moves = 'f5a1'")
+
+    def page_and_kernel_have(moves, ply):
+        shows(widget, moves, ply)
+        expected = ["".join(moves), ply, contents(moves[:ply])]
+        assert notebook.run_until(1, lambda found: found == expected) == expected
+
+    notebook.run(0)
+    page, widget = notebook.page, notebook.widget()
+    for move in MOVES[:10]:
+        square(widget, move).and_(page.locator(".oe-legal")).click()
+    for before, move in zip(MOVES[9:], MOVES[10:20], strict=False):
+        across, down = ord(move[0]) - ord(before[0]), int(move[1]) - int(before[1])
+        keys = abs(across) * ["ArrowRight" if across > 0 else "ArrowLeft"]
+        for key in keys + abs(down) * ["ArrowDown" if down > 0 else "ArrowUp"]:
+            page.keyboard.press(key)
+        expect(square(widget, move)).to_be_focused()
+        page.keyboard.press("Enter")
+    shows(widget, MOVES[:20], 20)
+    page.keyboard.press("Backspace")
+    widget.get_by_role("button", name="Undo").click()
+    page_and_kernel_have(MOVES[:20], 18)
+    widget.get_by_role("slider").fill("7")
+    page_and_kernel_have(MOVES[:20], 7)
+
+    field = widget.get_by_role("textbox")
+    field.fill("".join(MOVES[:12]))
+    widget.get_by_role("button", name="Load").click()
+    page_and_kernel_have(MOVES[:12], 12)
+    field.fill("f5d6a1")
+    field.press("Enter")
+    expect(widget.get_by_role("alert")).to_contain_text("Move 3: black cannot play a1")
+    page_and_kernel_have(MOVES[:12], 12)
+
+    notebook.run(2)
+    page_and_kernel_have(["f5", "d6"], 2)
+    assert "IllegalMoveError" in notebook.run(3)
+    square(widget, "c3").click()
+    page_and_kernel_have(["f5", "d6", "c3"], 3)
+
+
+def test_keys_typed_on_a_widget_do_nothing_to_the_notebook(open_notebook):
+    notebook = open_notebook(
+        BOARD,
+        "GameTape('f5d6c3', title='Tape')",
+        "LayerExplorer(arrays=(torch.ones(2, 2, 64, 3) / 3, None), moves='f5d6', title='Explorer')",
+        "1 + 1",
+    )
+    notebook.run_all()
+    board, tape, explorer = map(notebook.widget, ("Othello", "Tape", "Explorer"))
+    focused = [square(board, "d6"), tape.get_by_role("table"), tape.get_by_role("button", name="Play")]
+    focused += [board.get_by_role(role).first for role in ("button", "slider", "textbox", "checkbox")]
+    focused += [explorer.get_by_role("button", name="stage 1"), explorer.get_by_label("on the board")]
+    for where in focused:
+        for key in "ArrowUp Escape Enter Backspace Space a b c x v d d z m 0 0".split():
+            where.press(key)
+            assert notebook.page.locator(".jp-CodeCell").count() == 4, f"{key} on {where}"
+            assert notebook.page.locator(".oe-widget :focus").count() == 1, f"{key} on {where}"
+        expect(notebook.cells).to_have_count(4)
+        expect(notebook.page.locator(".jp-Notebook.jp-mod-editMode, .jp-Dialog")).to_have_count(0)
+    assert notebook.run(3) == "2"
+
+
+def test_two_boards_are_independent_and_one_shown_twice_stays_in_step(open_notebook):
+    make = IMPORTS + "one, two = BoardWidget(title='One'), BoardWidget(title='Two')\none"
+    notebook = open_notebook(make, "two", "one", "print(json.dumps([one.moves, two.moves]))")
+    notebook.run_all()
+    one, two = notebook.widget("One"), notebook.widget("Two")
+    expect(one).to_have_count(2)
+    for widget, move in [(one.nth(0), "f5"), (two, "d3"), (one.nth(1), "d6"), (two, "c5"), (two, "d6")]:
+        square(widget, move).click()
+    for widget, moves in [(one.nth(0), ["f5", "d6"]), (one.nth(1), ["f5", "d6"]), (two, ["d3", "c5", "d6"])]:
+        shows(widget, moves, len(moves))
+    expected = ["f5d6", "d3c5d6"]
+    assert notebook.run_until(3, lambda found: found == expected) == expected
+
+
+EXPLORER = f"""{IMPORTS}
+from othello_edu.probes import LinearProbe
+model, games = oe.load_pretrained("small"), oe.random_games(40, seed=5)
+probe = LinearProbe(epochs=1).fit(oe.residual_streams(model, games), oe.contents(oe.replay(games))[:, :-1])
+explorer = LayerExplorer(model, probe, moves="{"".join(MOVES[:20])}")
+explorer"""
+READ_OUTS = """
+at, line = explorer.ply - 1, oe.Games.from_transcripts([explorer.moves])
+with torch.no_grad():
+    found = probe.logits(oe.residual_streams(model, line)[:, 0, at, None])[:, 0].argmax(-1).numpy()
+right = (found == oe.contents(oe.replay(line))[0, at]).sum(1)
+print(json.dumps([explorer.moves, right.tolist()]))"""
+
+
+def test_the_explorer_shows_what_python_reads_in_each_stage(open_notebook):
+    notebook = open_notebook(EXPLORER, READ_OUTS)
+    notebook.run(0)
+    widget, read_outs = notebook.widget("What the network believes"), []
+    for ply in (20, 21):
+        shows(widget, MOVES[:ply], ply)
+        line = "".join(MOVES[:ply])
+        moves, right = notebook.run_until(1, lambda found, line=line: found[0] == line)
+        assert (moves, len(right)) == (line, 9)
+        for stage, n in enumerate(right):
+            label = f"stage {stage}: {n} of 64 squares right"
+            expect(widget.get_by_role("button", name=label, exact=True)).to_be_visible()
+        read_outs.append(right)
+        square(widget, MOVES[ply]).click()
+    assert read_outs[0] != read_outs[1]
+
+
+def test_three_hundred_random_events_leave_the_same_board_in_page_and_kernel(open_notebook):
+    notebook, chance = open_notebook(BOARD, KNOWN), random.Random(7)
+    notebook.run(0)
+    widget = notebook.widget()
+    slider, legal = widget.get_by_role("slider"), widget.locator(".oe-legal[data-square]")
+    keys = "ArrowLeft ArrowUp ArrowRight ArrowDown Enter Space Backspace Home End Control+z Control+y".split()
+    buttons = ["Undo", "Redo", "Start of the game", "Last position"]
+    for _ in range(300):
+        kind = chance.random()
+        if kind < 0.5 and (n := legal.count()):
+            legal.nth(chance.randrange(n)).click(force=True)
+        elif kind < 0.65:
+            square(widget, chance.choice(oe.board.SQUARE_NAMES)).click(force=True)
+        elif kind < 0.8:
+            widget.locator("[data-square][tabindex='0']").press(chance.choice(keys))
+        elif kind < 0.95:
+            widget.get_by_role("button", name=chance.choice(buttons)).click(force=True)
+        else:
+            slider.fill(str(chance.randint(0, int(slider.get_attribute("max")))))
+    shown = discs(widget)
+    moves, ply, known = notebook.run_until(1, lambda found: found[2] == shown)
+    assert known == shown == discs(widget) == contents(moves[: 2 * ply])
+    assert len(moves) > 20, "the events get somewhere"
+    expect(slider).to_have_attribute("aria-valuetext", f"move {ply} of {len(moves) // 2}")
