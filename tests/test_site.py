@@ -321,6 +321,7 @@ def test_every_tape_of_the_book_steps_with_the_keyboard(site, address, browser):
 def test_every_board_of_the_book_is_played_on_by_mouse_and_keyboard(site, address, browser):
     for tab, board in each_widget(site, address, browser, "BoardWidget", ".oe-play"):
         status = board.locator(".oe-status")
+        board.get_by_role("button", name="Start of the game").click()
         board.locator("[data-square='f5']").click()
         assert status.inner_text().startswith("Move 1 of")
         board.locator("[data-square='d6']").focus()

@@ -2,7 +2,8 @@
 
 In the files they are ordinary ES modules, so that Node can test each by itself. A widget's module cannot
 import another one by a relative path (its text comes to the browser inside the page), so here what a module
-imports is put in front of it.
+imports is put in front of it. Comments stay behind: they are for readers of the files, and every page would
+carry them.
 """
 
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
+_COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
 
 
@@ -24,7 +26,7 @@ def esm(name: str) -> str:
             order.append(file)
 
     visit(name)
-    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", _read(file))) for file in order)
+    return "\n".join(_EXPORT.sub("", _COMMENT.sub("", _IMPORT.sub("", _read(file)))) for file in order)
 
 
 def css() -> str:
