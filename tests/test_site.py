@@ -471,6 +471,32 @@ CLICK_TIME = """async () => {
 }"""
 
 
+WATCH_LAYOUT = """
+    window.jumped = 0;
+    const watcher = new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) jumped += entry.value;
+    });
+    watcher.observe({ type: "layout-shift", buffered: true });
+"""
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_nothing_jumps_when_the_explorer_comes_or_a_move_is_played(address, browser, width):
+    """Chromium's layout shift: shares of the window times distances, of what moved without being asked to."""
+    url = urljoin(address, f"{EXPLORER}.html#moves={LINE[:14]}&stage=4&compare=8")
+    with opened(browser, url, width=width, home=address) as (tab, faults):
+        tab.add_init_script(WATCH_LAYOUT)
+        tab.reload()
+        squares_right(tab.locator(".oe-explorer"))
+        tab.wait_for_load_state("networkidle")
+        on_loading = tab.evaluate("jumped")
+        tab.evaluate(CLICK_TIME)
+        tab.wait_for_timeout(300)  # shifts are reported with the frames
+        on_moves = tab.evaluate("jumped") - on_loading
+        assert (on_loading < 0.1, on_moves < 0.01) == (True, True), (on_loading, on_moves)
+        assert faults == []
+
+
 def test_a_bad_address_is_told_and_the_explorer_still_plays(address, browser):
     with opened(browser, urljoin(address, f"{EXPLORER}.html#moves=f5a1"), home=address) as (tab, faults):
         tab.get_by_text("Move 2: white cannot play a1").wait_for()

@@ -27,8 +27,10 @@ class Explorer(SphinxDirective):
 
     def run(self):
         box = '<div class="oe-page" id="layer-explorer"></div>'
-        script = f'{esm("page.js")}\nmount(document.getElementById("layer-explorer"), {{}});\n'
-        html = f'{box}\n{self.picture()}\n<style>{css()}</style>\n<script type="module">{script}</script>'
+        # No module: it would run after the page has been laid out, and push down what stands below.
+        code = esm("page.js").replace("export default { render };", "")
+        script = f'(() => {{\n{code}\nmount(document.getElementById("layer-explorer"), {{}});\n}})();'
+        html = f"<style>{css()}</style>\n{box}\n{self.picture()}\n<script>{script}</script>"
         links = nodes.bullet_list()
         for line in filter(str.strip, self.content):
             links += self.link(line)

@@ -37,7 +37,8 @@ export function render({ model, el }) {
   const parts = makePlayable(game), squares = [...parts.cells.keys()];
 
   const drawing = element("select", {}, Object.entries(DRAWINGS).map(([value, { text }]) => element("option", { value }, [text])));
-  const library = element("select", { "aria-label": "A game to begin with", hidden: "" });
+  const library = element("select", { "aria-label": "A game to begin with" }, [element("option", { value: "" }, ["choose a game …"])]);
+  library.hidden = !state("about").library?.length && Boolean(state("about").config ?? state("given").stages);
   const legend = element("div", { class: "oe-legend" });
   const left = element("div", { class: "oe-explorer-board" }, [
     library, parts.board, parts.controls, parts.slider, parts.status, parts.error, parts.moves,
@@ -100,7 +101,7 @@ export function render({ model, el }) {
     message.textContent = "";
     makeStages(mind.stages);
     const own = state("about").library ?? [], games = own.length ? own : mind.about.library ?? [];
-    library.append(element("option", { value: "" }, ["choose a game …"]), ...games.map(({ name }, at) => element("option", { value: at }, [name])));
+    library.append(...games.map(({ name }, at) => element("option", { value: at }, [name])));
     library.hidden = !games.length;
     library.onchange = () => {
       if (library.value === "") return;
