@@ -321,7 +321,7 @@ def test_every_tape_of_the_book_steps_with_the_keyboard(site, address, browser):
 def test_every_board_of_the_book_is_played_on_by_mouse_and_keyboard(site, address, browser):
     for tab, board in each_widget(site, address, browser, "BoardWidget", ".oe-play"):
         status = board.locator(".oe-status")
-        board.get_by_role("button", name="Start of the game").click()
+        board.locator("[data-square][tabindex='0']").press("Home")
         board.locator("[data-square='f5']").click()
         assert status.inner_text().startswith("Move 1 of")
         board.locator("[data-square='d6']").focus()
@@ -446,15 +446,10 @@ def test_the_explorers_page_is_played_on_by_mouse_and_by_keyboard(address, brows
         assert faults == []
     with opened(browser, address_now, home=address) as (tab, faults):
         assert squares_right(tab.locator(".oe-explorer")) == python_has(LINE[:62])
-        at = tab.evaluate(
-            "performance.getEntriesByName('explorer-playable')[0].startTime"
-            " - performance.getEntriesByType('navigation')[0].domInteractive"
-        )
+        at = tab.evaluate("performance.getEntriesByName('explorer-playable')[0].startTime")
         assert faults == []
     with capsys.disabled():
-        print(
-            f"\n    explorer: a move, nine boards redrawn: {took:.0f} ms; playable {at:.0f} ms after the page"
-        )
+        print(f"\n    explorer: a move, nine boards redrawn: {took:.0f} ms; playable after {at:.0f} ms")
 
 
 # Plays a legal move, and waits until what it says has been drawn: milliseconds, the median of nine.
@@ -515,6 +510,8 @@ def test_explorers_of_the_chapters_work_without_a_kernel_and_fetch_the_weights_o
     for name in [EXPLORER, *pages_with(site, "LayerExplorer")]:
         url = urljoin(address, f"{name}.html") + ("#moves=f5" if name == EXPLORER else "")
         with opened(browser, url, home=address) as (tab, faults):
+            wait_for_widgets(tab, parsed(site / f"{name}.html"))
+            assert tab.locator(".oe-explorer").count() > 0
             for explorer in tab.locator(".oe-explorer").all():
                 assert max(squares_right(explorer)) > 20
             requests = tab.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
