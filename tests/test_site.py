@@ -393,6 +393,8 @@ def test_every_link_of_the_explorers_page_leads_to_its_position(site, address, b
         state = dict(parse_qsl(link["href"][1:]))
         with opened(browser, urljoin(address, f"{EXPLORER}.html"), home=address) as (tab, faults):
             explorer = tab.locator(".oe-explorer")
+            squares_right(explorer)
+            explorer.get_by_role("button", name="Start of the game").click()
             explorer.get_by_text("It has read no move yet").wait_for()
             tab.get_by_role("link", name=link.get_text(), exact=True).click()
             found, expected = squares_right(explorer), python_has(state["moves"])
@@ -408,11 +410,14 @@ def test_every_link_of_the_explorers_page_leads_to_its_position(site, address, b
             assert faults == []
 
 
-def test_the_explorers_page_is_played_on_by_mouse_and_by_keyboard(address, browser, python_has, capsys):
+def test_the_explorers_page_is_played_on_by_mouse_and_by_keyboard(site, address, browser, python_has, capsys):
     names = [LINE[at : at + 2] for at in range(0, len(LINE), 2)]
     url = urljoin(address, f"{EXPLORER}.html")
     with opened(browser, url, home=address) as (tab, faults):
         explorer, field = tab.locator(".oe-explorer"), tab.get_by_label("Moves of a game")
+        first = parsed(site / f"{EXPLORER}.html").select("article a[href^='#moves=']")[0]["href"][1:]
+        assert squares_right(explorer) == python_has(dict(parse_qsl(first))["moves"])  # it begins there
+        explorer.get_by_role("button", name="Start of the game").click()
         explorer.get_by_text("It has read no move yet").wait_for()
         for at, name in enumerate(names[:20]):
             square = explorer.locator(f".oe-explorer-board [data-square='{name}']")
@@ -495,6 +500,7 @@ def test_nothing_jumps_when_the_explorer_comes_or_a_move_is_played(address, brow
 def test_a_bad_address_is_told_and_the_explorer_still_plays(address, browser):
     with opened(browser, urljoin(address, f"{EXPLORER}.html#moves=f5a1"), home=address) as (tab, faults):
         tab.get_by_text("Move 2: white cannot play a1").wait_for()
+        tab.get_by_role("button", name="Start of the game").click()
         tab.locator(".oe-explorer-board [data-square='f5']").click()
         shows(tab, "f5")
         assert faults == []

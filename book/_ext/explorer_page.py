@@ -1,13 +1,14 @@
 """Sphinx extension: `{explorer}` puts a layer explorer into a page that is not a notebook.
 
 Its lines are links to positions: a title, the state as the explorer keeps it in the page's address, and what
-there is to see, with bars between them:
+there is to see, with bars between them; the explorer begins at the first:
 
     The Tiger | moves=c4e3f6e6f5&stage=1&compare=5 | Two stages side by side.
 
 The network comes from the files that `tools/make_explorer.py` makes; without them the explorer says so.
 """
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -29,16 +30,15 @@ class Explorer(SphinxDirective):
         box = '<div class="oe-page" id="layer-explorer"></div>'
         # No module: it would run after the page has been laid out, and push down what stands below.
         code = esm("page.js").replace("export default { render };", "")
-        script = f'(() => {{\n{code}\nmount(document.getElementById("layer-explorer"), {{}});\n}})();'
+        lines = [self.parts(line) for line in self.content if line.strip()]
+        start = f"fromAddress({json.dumps('#' + lines[0][1])})" if lines else "{}"
+        script = f'(() => {{\n{code}\nmount(document.getElementById("layer-explorer"), {start});\n}})();'
         html = f"<style>{css()}</style>\n{box}\n{self.picture()}\n<script>{script}</script>"
         links = nodes.bullet_list()
-        for line in filter(str.strip, self.content):
-            links += self.link(line)
-        return (
-            [nodes.raw("", html, format="html"), links]
-            if self.content
-            else [nodes.raw("", html, format="html")]
-        )
+        for title, state, text in lines:
+            links += self.link(title, state, text)
+        explorer = nodes.raw("", html, format="html")
+        return [explorer, links] if lines else [explorer]
 
     def picture(self):
         """What stands there where no script runs: see `tools/make_explorer.py`."""
@@ -49,8 +49,7 @@ class Explorer(SphinxDirective):
         up = "../" * self.env.docname.count("/")
         return f'<noscript><img src="{up}explorer.svg" alt="{text}"></noscript>'
 
-    def link(self, line):
-        title, state, text = self.parts(line)
+    def link(self, title, state, text):
         reference = nodes.reference("", title, refuri=f"#{state}")
         return nodes.list_item("", nodes.paragraph("", "", reference, nodes.Text(f": {text}")))
 
