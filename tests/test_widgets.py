@@ -571,6 +571,27 @@ def test_a_full_board_is_a_small_picture_and_a_tape_at_its_start_shows_the_end(g
     assert "the start of a game, black to move" in BoardWidget().picture()
 
 
+@pytest.mark.parametrize("board_size", [4, 6, 8])
+def test_a_long_caption_is_not_cut_off(browser, board_size):
+    title = "The boards that the layers of your own network believe in"
+    page = browser.new_page()
+    page.set_content(BoardWidget(board_size=board_size, title=title).picture())
+    boxes = page.locator("svg, g > text[x='0']").evaluate_all(
+        "all => all.map((node) => node.getBoundingClientRect())"
+    )
+    assert len(boxes) > 2
+    for side in ("left", "top"):
+        assert boxes[0][side] <= min(box[side] for box in boxes[1:])
+    assert boxes[0]["right"] >= max(box["right"] for box in boxes[1:])
+    page.close()
+
+
+def test_the_picture_says_who_has_no_disc_and_hides_the_legal_moves_where_they_are_hidden():
+    assert BoardWidget("e6f4e3f6g5d6e7f5c5").picture().count("e7. White has no disc.</title>") == 1
+    assert 'r="4"' in BoardWidget().picture()
+    assert 'r="4"' not in BoardWidget(show_legal=False).picture()
+
+
 # Barriers ---------------------------------------------------------------------------------------------
 
 

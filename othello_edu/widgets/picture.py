@@ -1,5 +1,6 @@
 """Still pictures of boards: what a widget leaves where no script runs, in print and in a notebook's file."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 from xml.sax.saxutils import escape
@@ -11,14 +12,15 @@ from ..engine import playable_squares
 
 FELT, LINE, INK = "#5d9b79", "#24503a", "#222"
 _STEP, _MARGIN, _TEXT = 40, 24, 15  # a square, the names beside the board, the size of letters
+_LETTER, _LEADING = 8, 18  # a caption's letter, rather too wide than too narrow; from its line to the next
 _PLAYERS = {1: "black", 2: "white"}
 
 
 class Drawn(NamedTuple):
     """A board of a picture.
 
-    caption: above it. contents [64]: 0 empty, 1 black, 2 white. last: the square played last, if it should be
-    marked. legal: squares with a dot. sure [64]: how opaque each disc is.
+    caption: above it, on as many lines as it needs. contents [64]: 0 empty, 1 black, 2 white. last: the
+    square played last, if it should be marked. legal: squares with a dot. sure [64]: how opaque each disc is.
     """
 
     caption: str
@@ -31,7 +33,9 @@ class Drawn(NamedTuple):
 def boards_svg(boards: Sequence[Drawn], text: str, board_size: int = 8, per_row: int = 1) -> str:
     """Boards as one SVG picture on a light ground. text: what it shows, for those who cannot see it."""
     side = _STEP * board_size
-    width, height = side + _MARGIN + 8, side + _MARGIN + 2 * _TEXT
+    captions = [textwrap.wrap(board.caption, side // _LETTER) for board in boards]
+    top = _MARGIN + _TEXT + _LEADING * (max(map(len, captions)) - 1)
+    width, height = side + _MARGIN + 8, side + top + _TEXT
     rows = -(-len(boards) // per_row)
     size = f"{width * min(per_row, len(boards))} {height * rows}"
     parts = [
@@ -39,9 +43,11 @@ def boards_svg(boards: Sequence[Drawn], text: str, board_size: int = 8, per_row:
         f'font-family="sans-serif" font-size="{_TEXT}"><title>{escape(text)}</title>',
         '<rect width="100%" height="100%" fill="#fff"/>',
     ]
-    for at, board in enumerate(boards):
+    for at, (board, lines) in enumerate(zip(boards, captions, strict=True)):
         x, y = width * (at % per_row), height * (at // per_row)
-        parts += [f'<g transform="translate({x + _MARGIN} {y + _MARGIN + _TEXT})">']
+        parts += [f'<g transform="translate({x + _MARGIN} {y + top})">']
+        for above, line in enumerate(reversed(lines)):
+            parts += [f'<text x="0" y="{-24 - _LEADING * above}" fill="{INK}">{escape(line)}</text>']
         parts += [*_board(board, board_size), "</g>"]
     return "".join([*parts, "</svg>"])
 
@@ -50,7 +56,6 @@ def _board(board: Drawn, size: int) -> list[str]:
     first, side = (8 - size) // 2, _STEP * size
     grid = "".join(f"M0 {_STEP * k}h{side}M{_STEP * k} 0v{side}" for k in range(size + 1))
     parts = [
-        f'<text x="0" y="-24" fill="{INK}">{escape(board.caption)}</text>',
         f'<rect width="{side}" height="{side}" fill="{FELT}"/><path d="{grid}" stroke="{LINE}"/>',
         f'<g fill="{INK}" text-anchor="middle" font-size="12">',
     ]
@@ -81,12 +86,11 @@ def _board(board: Drawn, size: int) -> list[str]:
 def say(board: Board) -> str:
     """A position in words: who moves, where the discs lie."""
     turn = f"{_PLAYERS[board.to_move]} to move" if board.to_move else "the game is over"
-    discs = [
-        f"{name.capitalize()} on "
-        + (", ".join(SQUARE_NAMES[at] for at in np.flatnonzero(board.contents == player)))
-        for player, name in _PLAYERS.items()
-    ]
-    return f"{turn}. " + ". ".join(discs) + "."
+    discs = []
+    for player, name in _PLAYERS.items():
+        squares = [SQUARE_NAMES[at] for at in np.flatnonzero(board.contents == player)]
+        discs.append(name.capitalize() + (f" on {', '.join(squares)}." if squares else " has no disc."))
+    return " ".join([f"{turn}.", *discs])
 
 
 class Pictured:
@@ -104,6 +108,7 @@ class Pictured:
         board = Board.from_moves(line, self.board_size)
         where = f"after move {ply} of {n_moves}" if ply else "the start of a game"
         last = SQUARE_NAMES.index(line[-2:]) if line else None
-        legal = [SQUARE_NAMES.index(name) for name in board.legal_moves]
+        shown = board.legal_moves if getattr(self, "show_legal", True) else ()  # a reader may want to guess
+        legal = [SQUARE_NAMES.index(name) for name in shown]
         drawn = Drawn(f"{self.title}: {where}", board.contents, last, legal)
         return boards_svg([drawn], f"{self.title}: {where}, {say(board)}", self.board_size)
