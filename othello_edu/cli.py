@@ -11,12 +11,17 @@ import torch
 from .errors import OthelloEduError
 from .parallel import PRECISIONS, process, process_group
 from .pretrained import export, starting_point
-from .training import CHECKPOINT, LOG, PRESETS, train
+from .training import CHECKPOINT, LOG, PRESETS, TARGETS, train
 
 
 def _train(arguments: argparse.Namespace) -> None:
     model_config, config = PRESETS[arguments.preset]
-    changes = {"n_games": arguments.games, "seed": arguments.seed, "precision": arguments.precision}
+    changes = {
+        "n_games": arguments.games,
+        "seed": arguments.seed,
+        "precision": arguments.precision,
+        "targets": arguments.targets,
+    }
     start = None
     if arguments.start is not None:
         start = starting_point(arguments.start)
@@ -136,6 +141,12 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=("auto", *PRECISIONS),
         help="of matrix products; auto: what this machine multiplies faster (default)",
+    )
+    command.add_argument(
+        "--targets",
+        choices=TARGETS,
+        help="what the network is told about the next move: the one that was drawn (default), or all legal "
+        "moves with equal weight",
     )
     command.add_argument("--compile", action="store_true", help="through torch.compile (needs a C compiler)")
     command.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")

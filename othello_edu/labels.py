@@ -5,9 +5,10 @@ Row `t` describes the position after move `t`, which is what the model has read 
 """
 
 import numpy as np
+import torch
 
 from .engine import BLACK, WHITE
-from .games import CENTRE, Positions, move_squares
+from .games import CENTRE, PADDING, Games, Positions, move_squares, next_tokens, replay
 
 EMPTY, MINE, THEIRS = 0, 1, 2
 MASKED = -1
@@ -66,6 +67,18 @@ def legal_tokens(positions: Positions) -> np.ndarray:
     legal = np.take(positions.legal, squares, axis=-1)  # -1 looks at h8 and is overwritten
     legal[..., 0] = False
     return legal
+
+
+def legal_distribution(games: Games) -> torch.Tensor:
+    """How the next move of a random game is drawn: all legal moves with equal weight.
+
+    float32 [n_games, n_plies - 1, vocabulary], aligned with `next_tokens`: row `t` is the distribution of
+    move `t + 1`, and adds up to 1, or to 0 where no move follows. Of human games it says what was legal,
+    not what was likely.
+    """
+    legal = torch.from_numpy(legal_tokens(replay(games))[:, :-1]).float()
+    legal[next_tokens(games) == PADDING] = 0  # of a game that was cut short
+    return legal / legal.sum(-1, keepdim=True).clamp(min=1)
 
 
 def plies(positions: Positions) -> np.ndarray:

@@ -58,19 +58,21 @@ class BatchGradient:
         self.forwards = [torch.compile(replica) if compiled else replica for replica in replicas]
         self.pool = ThreadPoolExecutor(n_slices) if n_slices > 1 else None
 
-    def __call__(self, sequences: torch.Tensor) -> torch.Tensor:
-        """sequences: tokens int64 [n_games, n_plies] of the whole batch, the same in every process.
+    def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """inputs: tokens int64 [n_games, T] of the whole batch, the same in every process.
 
-        Each process reads its share. Returns the loss of the whole batch, nats per move.
+        targets: what comes next, as tokens int64 [n_games, T] (0 where nothing does) or as distributions
+        over tokens, float [n_games, T, vocabulary] (all 0 where nothing does). Each process reads its
+        share. Returns the cross-entropy of the whole batch, nats per move.
         """
-        n_targets = (sequences[:, 1:] != PADDING).sum().item()
-        share = torch.tensor_split(sequences, self.n_processes)[self.rank]
-        slices = torch.tensor_split(share.to(self.device, non_blocking=True), len(self.flat))
+        counted = targets != PADDING if targets.ndim == 2 else targets.any(-1)
+        n_targets = counted.sum().item()
+        slices = zip(*(self._slices(whole) for whole in (inputs, targets)), strict=True)
         if self.pool is None:
-            self._slice(0, slices[0], n_targets)
+            self._slice(0, *next(slices), n_targets)
         else:
-            each = self.n_threads // len(slices)
-            tasks = [self.pool.submit(self._slice, i, part, n_targets, each) for i, part in enumerate(slices)]
+            each = self.n_threads // len(self.flat)
+            tasks = [self.pool.submit(self._slice, i, *part, n_targets, each) for i, part in enumerate(slices)]
             try:
                 for task in tasks:
                     task.result()
@@ -83,22 +85,26 @@ class BatchGradient:
             distributed.all_reduce(total)
         return total[-1].clone()
 
-    def _slice(self, index: int, sequences: torch.Tensor, n_targets: int, n_threads: int | None = None):
+    def _slices(self, whole: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What each thread of this process reads of a batch."""
+        share = torch.tensor_split(whole, self.n_processes)[self.rank]
+        return torch.tensor_split(share.to(self.device, non_blocking=True), len(self.flat))
+
+    def _slice(self, index: int, inputs, targets, n_targets: int, n_threads: int | None = None):
         if n_threads is not None:
             torch.set_num_threads(n_threads)  # of this thread
         flat = self.flat[index]
         flat.zero_()
         for parameter, gradient in self.gradients[index]:  # again, in case somebody has set them to None
             parameter.grad = gradient
-        if len(sequences) == 0:  # the last batch may have fewer games than there are processes
+        if len(inputs) == 0:  # the last batch may have fewer games than there are processes
             return
         bfloat16 = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-            logits = self.forwards[index](sequences[:, :-1])
-        targets = sequences[:, 1:].flatten()
-        loss = F.cross_entropy(
-            logits.flatten(0, 1).float(), targets, ignore_index=PADDING, reduction="sum"
-        ) / max(1, n_targets)
+            logits = self.forwards[index](inputs).flatten(0, 1).float()
+        ignored = {"ignore_index": PADDING} if targets.ndim == 2 else {}  # rows of zeros add nothing
+        total = F.cross_entropy(logits, targets.flatten(0, 1), reduction="sum", **ignored)
+        loss = total / max(1, n_targets)
         loss.backward()
         flat[-1] = loss.detach()
 

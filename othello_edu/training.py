@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from .errors import CheckpointError, OthelloEduError
 from .files import atomic_write
-from .games import PADDING, Games, batches, encode_moves, next_tokens, random_games, replay, tokens
-from .labels import legal_tokens
+from .games import PADDING, Games, batches, next_tokens, random_games, replay, tokens
+from .labels import legal_distribution, legal_tokens
 from .model import GPT, GPTConfig
 from .optimizers import optimizers
 from .parallel import PRECISIONS, BatchGradient, any_process, fastest_precision, of_first, process, share
@@ -36,7 +36,11 @@ EVALUATION_SEED = 2**33
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
-FORMAT = "othello-edu training checkpoint 3"  # 3: with precision and what the weights started from
+FORMAT = "othello-edu training checkpoint 4"
+READABLE = (FORMAT, "othello-edu training checkpoint 3")  # 3: before `targets`, so drawn moves
+
+# What the network is told about the next move: name -> the targets of a batch of random games.
+TARGETS: dict[str, Callable[[Games], torch.Tensor]] = {"move": next_tokens, "legal": legal_distribution}
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class TrainingConfig:
     steps of linear warm-up. decay: share of the games during which the rates fall. eval_games: games of
     each evaluation, every `eval_every` games; a checkpoint follows each evaluation. precision: of matrix
     products, "float32", "bfloat16", or "auto" for the faster of the two on the machine that starts.
+    targets: "move", the next move of the game, or "legal", all legal moves with equal weight: the
+    distribution that the next move of a random game is drawn from. Gradient and minimum are the same on
+    average; the second is told every continuation where the first is told one.
     """
 
     n_games: int = 600_000
@@ -63,6 +70,7 @@ class TrainingConfig:
     eval_games: int = 500
     eval_every: int = 20_000
     precision: str = "auto"
+    targets: str = "move"
 
     def __post_init__(self):
         for name in ("n_games", "batch_size", "eval_games", "eval_every"):
@@ -75,6 +83,8 @@ class TrainingConfig:
             raise OthelloEduError(
                 f"precision is {self.precision!r}; it must be auto, {' or '.join(PRECISIONS)}"
             )
+        if self.targets not in TARGETS:
+            raise OthelloEduError(f"targets is {self.targets!r}; it must be {' or '.join(TARGETS)}")
         if not 0 <= self.decay <= 1:
             raise OthelloEduError(f"decay is {self.decay}; it is a share of the training, 0 to 1")
         if not 0 <= self.seed < EVALUATION_SEED - TRAINING_SEEDS:
@@ -318,7 +328,7 @@ def _read_checkpoint(folder: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         raise CheckpointError(
             f"{path} cannot be read ({error}): it is truncated, altered, or no checkpoint"
         ) from error
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in READABLE:
         raise CheckpointError(f"{path} is not a checkpoint of this version of the package's training")
     if metadata.get("sha256") != _digest(metadata.get("about", ""), arrays):
         raise CheckpointError(f"{path} is altered: its contents do not have the SHA-256 that it states")
@@ -496,7 +506,7 @@ def training_step(run: TrainingRun, gradient: BatchGradient) -> torch.Tensor:
     model.train()
     n = min(config.batch_size, config.first_game + config.n_games - run.games)
     games = random_games(n, TRAINING_SEEDS + config.seed, model.config.board_size, first=run.games)
-    loss = gradient(encode_moves(games.moves, games.board_size))
+    loss = gradient(tokens(games), TARGETS[config.targets](games))
     rates = config.learning_rate, config.adamw_learning_rate
     for optimizer, full_rate in zip(run.optimizers, rates, strict=True):
         for group in optimizer.param_groups:

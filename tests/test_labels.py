@@ -2,11 +2,21 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from othello_edu.games import Games, decode_tokens, next_tokens, random_games, replay
-from othello_edu.labels import MASKED, colours, contents, contents_before, disc_counts, legal_tokens, plies
+from othello_edu.labels import (
+    MASKED,
+    colours,
+    contents,
+    contents_before,
+    disc_counts,
+    legal_distribution,
+    legal_tokens,
+    plies,
+)
 
 SIZES = (4, 6, 8)
 
@@ -67,6 +77,20 @@ def test_masked_rows_are_those_past_the_end_and_those_where_the_game_is_over(gam
     unfinished = ~over[cut_short, last[cut_short]]
     assert unfinished.any()  # a game cut short still has a labelled last row
     assert (contents(positions)[cut_short, last[cut_short]][unfinished] >= 0).all()
+
+
+def test_the_next_move_of_a_random_game_is_drawn_from_all_legal_moves_alike(games):
+    distribution, targets = legal_distribution(games), next_tokens(games)
+    legal = legal_tokens(replay(games))[:, :-1]
+    follows = (targets > 0).numpy()
+    assert distribution.dtype == torch.float32 and distribution.shape == legal.shape
+    assert (distribution[~follows] == 0).all(), "where no move follows, a game cut short included"
+    assert np.array_equal(distribution.numpy()[follows] > 0, legal[follows])
+    torch.testing.assert_close(distribution.sum(-1), torch.from_numpy(follows).float())
+    played = distribution.gather(-1, targets[..., None])[..., 0]
+    assert (played > 0).numpy().tolist() == follows.tolist(), "the move that was drawn is one of them"
+    counts = 1 / torch.from_numpy(legal.sum(-1)).float()
+    torch.testing.assert_close(played[follows], counts[follows])
 
 
 def test_after_a_pass_mine_stays_with_the_same_player(games):

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from othello_edu import parallel, training
 from othello_edu.games import PADDING, encode_moves, random_games
+from othello_edu.labels import legal_distribution
 from othello_edu.model import GPT, GPTConfig
 from othello_edu.parallel import BatchGradient, any_process, fastest_precision, process
 from othello_edu.training import CHECKPOINT, LOG, TrainingConfig, read_run, train
@@ -50,7 +51,10 @@ def three_threads(monkeypatch):
 
 
 # 4x4 games end early, so that slices have different numbers of moves.
-SEQUENCES = encode_moves(random_games(20, seed=1, board_size=4).moves, 4)
+GAMES = random_games(20, seed=1, board_size=4)
+SEQUENCES = encode_moves(GAMES.moves, 4)
+BATCH = SEQUENCES[:, :-1], SEQUENCES[:, 1:]
+BATCH_OF_TWO = BATCH[0][:2], BATCH[1][:2]
 
 
 def test_slices_of_a_batch_add_up_to_the_gradient_of_the_batch(model, three_threads):
@@ -59,7 +63,7 @@ def test_slices_of_a_batch_add_up_to_the_gradient_of_the_batch(model, three_thre
     assert len(gradient.flat) == 3
     for _ in range(2):  # the second time over the first one's gradient, which somebody has thrown away
         model.zero_grad()
-        loss = gradient(SEQUENCES)
+        loss = gradient(*BATCH)
         torch.testing.assert_close(loss, expected[0])
         torch.testing.assert_close([p.grad for p in model.parameters()], expected[1])
     assert torch.get_num_threads() == 3
@@ -73,15 +77,15 @@ def test_slices_see_the_weights_that_an_optimiser_has_moved(model, three_threads
     copy = GPT(TINY)
     copy.load_state_dict(model.state_dict())
     expected = plain_gradient(copy, SEQUENCES)
-    torch.testing.assert_close(gradient(SEQUENCES), expected[0])
+    torch.testing.assert_close(gradient(*BATCH), expected[0])
     torch.testing.assert_close([p.grad for p in model.parameters()], expected[1])
 
 
 def test_a_batch_smaller_than_the_number_of_threads_is_read_whole(model, three_threads):
     expected = plain_gradient(model, SEQUENCES[:2])
     gradient = BatchGradient(model, "float32", len(SEQUENCES))
-    gradient(SEQUENCES)
-    torch.testing.assert_close(gradient(SEQUENCES[:2]), expected[0])
+    gradient(*BATCH)
+    torch.testing.assert_close(gradient(*BATCH_OF_TWO), expected[0])
     torch.testing.assert_close([p.grad for p in model.parameters()], expected[1])
 
 
@@ -90,16 +94,30 @@ def test_with_dropout_there_is_one_thread_so_that_training_can_be_repeated(three
     assert len(BatchGradient(model, "float32", 20).flat) == 1
 
 
+@pytest.mark.parametrize("precision, within", [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_slices_add_up_with_distributions_as_targets(model, three_threads, precision, within):
+    distribution = legal_distribution(GAMES)
+    log_p = model(BATCH[0]).log_softmax(-1)
+    expected = -(log_p * distribution).sum() / distribution.sum()
+    expected.backward()
+    gradients = torch.cat([p.grad.flatten() for p in model.parameters()])
+    gradient = BatchGradient(model, precision, len(GAMES))
+    assert len(gradient.flat) == 3
+    assert gradient(BATCH[0], distribution).item() == pytest.approx(expected.item(), rel=within)
+    found = torch.cat([p.grad.flatten() for p in model.parameters()])
+    torch.testing.assert_close(found, gradients, rtol=0, atol=within * gradients.abs().max().item())
+
+
 def test_an_error_in_a_thread_reaches_the_caller(model, three_threads):
     gradient = BatchGradient(model, "float32", len(SEQUENCES))
     with pytest.raises(IndexError):
-        gradient(SEQUENCES + 100)
+        gradient(SEQUENCES[:, :-1] + 100, SEQUENCES[:, 1:])
 
 
 def test_bfloat16_is_a_rounded_gradient_and_leaves_weights_in_float32(model):
     loss, expected = plain_gradient(model, SEQUENCES)
     gradient = BatchGradient(model, "bfloat16", len(SEQUENCES))
-    assert gradient(SEQUENCES).item() == pytest.approx(loss.item(), rel=1e-2)
+    assert gradient(*BATCH).item() == pytest.approx(loss.item(), rel=1e-2)
     found = torch.cat([p.grad.flatten() for p in model.parameters()])
     expected = torch.cat([g.flatten() for g in expected])
     assert F.cosine_similarity(found, expected, dim=0) > 0.999
@@ -133,7 +151,11 @@ def test_compiled_the_gradient_is_the_same(model, three_threads, monkeypatch):
     expected = plain_gradient(model, SEQUENCES)
     gradient = BatchGradient(model, "float32", len(SEQUENCES), compiled=True)
     assert len(gradient.flat) == 1, "torch.compile traces in one thread only"
-    torch.testing.assert_close(gradient(SEQUENCES), expected[0])
+    torch.testing.assert_close(gradient(*BATCH), expected[0])
+    torch.testing.assert_close([p.grad for p in model.parameters()], expected[1])
+    distribution = F.one_hot(BATCH[1], model.config.vocab_size).float()
+    distribution[..., PADDING] = 0
+    torch.testing.assert_close(gradient(BATCH[0], distribution), expected[0])
     torch.testing.assert_close([p.grad for p in model.parameters()], expected[1])
 
 
@@ -181,6 +203,16 @@ def test_two_processes_train_the_network_of_one(root, tmp_path, alone):
     assert here[0]["loss"] == pytest.approx(there[0]["loss"], abs=1e-3)
     assert here[0]["train_loss"] == pytest.approx(there[0]["train_loss"], abs=1e-3)
     torch.testing.assert_close(weights_of(tmp_path / "run"), weights_of(alone), rtol=1e-3, atol=2e-4)
+
+
+def test_two_processes_learn_from_all_legal_moves_as_one_does(root, tmp_path):
+    more = ("--games", "737", "--targets", "legal")
+    for n_processes in (1, 2):
+        finished(launched(n_processes, tmp_path / str(n_processes), *more), root)
+    one, two = (read_run(tmp_path / name) for name in "12")
+    assert one.config.targets == two.config.targets == "legal"
+    assert one.log[0]["train_loss"] == pytest.approx(two.log[0]["train_loss"], abs=1e-3)
+    torch.testing.assert_close(two.model.state_dict(), one.model.state_dict(), rtol=1e-3, atol=2e-4)
 
 
 def test_two_processes_stopped_like_one_go_on_as_one(root, tmp_path):

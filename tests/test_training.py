@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import itertools
 import json
 import math
 import os
@@ -10,13 +11,15 @@ import threading
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from safetensors import safe_open
 
 from othello_edu import files, training
-from othello_edu.board import Board
+from othello_edu.board import SQUARE_NAMES, Board
 from othello_edu.errors import CheckpointError, OthelloEduError
-from othello_edu.games import encode_moves, move_squares, random_games, tokens
+from othello_edu.games import Games, encode_moves, move_squares, next_tokens, random_games, tokens
+from othello_edu.labels import legal_distribution
 from othello_edu.model import GPT, GPTConfig
 from othello_edu.optimizers import Muon, orthogonalise
 from othello_edu.parallel import BatchGradient
@@ -442,6 +445,105 @@ def test_the_loss_of_a_step_ignores_padding():
     ]
     loss = training.training_step(run, BatchGradient(model, "float32", 16))
     assert loss.item() == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("board_size, plies", [(4, range(3, 8)), (6, range(20, 31))])
+def test_the_gradient_of_all_legal_moves_is_the_average_over_every_draw(board_size, plies):
+    """Of one game at a time, cut where the next move is drawn: exact, since every draw is made."""
+    torch.manual_seed(0)
+    config = GPTConfig(board_size=board_size, n_layer=2, n_head=2, d_model=16)
+    model = GPT(config)
+    gradient = BatchGradient(model, "float32", 1)
+    games = random_games(6, seed=2, board_size=board_size)
+    compared = 0
+    for game, ply in itertools.product(range(6), plies):
+        drawn = games.moves[game, ply]
+        if drawn < 0:
+            continue
+        before = Board.from_moves(games.moves[game, :ply], board_size)
+        moves = np.full((len(before.legal_moves), games.moves.shape[1]), -1, np.int8)
+        moves[:, :ply] = games.moves[game, :ply]
+        moves[:, ply] = [SQUARE_NAMES.index(name) for name in before.legal_moves]
+        every = Games(moves, board_size)
+        at_ply = torch.arange(games.moves.shape[1] - 1) == ply - 1  # the target in question, and no other
+        expected = gradient(tokens(every), next_tokens(every) * at_ply).item(), flat_gradient(model)
+        found = gradient(tokens(every[0]), legal_distribution(every[0]) * at_ply[:, None])
+        assert found.item() == pytest.approx(expected[0], rel=1e-5)
+        torch.testing.assert_close(flat_gradient(model), expected[1], rtol=1e-4, atol=1e-6)
+        compared += len(every) > 1
+    assert compared >= 10
+
+
+def flat_gradient(model):
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+def test_a_perfect_predictor_has_the_best_possible_loss_on_either_target():
+    """Its loss on all legal moves is the mean logarithm of their number, game by game exactly; on drawn
+    moves it is the same, since every legal move costs as much."""
+    for board_size in (4, 6, 8):
+        games = random_games(50, seed=5, board_size=board_size)
+        distribution = legal_distribution(games)
+        perfect = PlantedLogits(distribution.log().clamp(min=-100))
+        gradient = BatchGradient(perfect, "float32", len(games))
+        floor = distribution.sum(-1).bool().sum(), distribution.gt(0).sum(-1).clamp(min=1).log().sum()
+        for targets in (distribution, next_tokens(games)):
+            assert gradient(tokens(games), targets).item() == pytest.approx((floor[1] / floor[0]).item(), 1e-5)
+
+
+class PlantedLogits(torch.nn.Module):
+    """Predicts what it was made with."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = torch.nn.Parameter(logits)
+        self.config = GPTConfig(board_size=4, n_layer=1, n_head=1, d_model=1)
+
+    def forward(self, tokens):
+        return self.logits
+
+
+def test_a_checkpoint_of_before_targets_is_one_of_drawn_moves(tmp_path):
+    run = train(TINY, dataclasses.replace(SHORT, n_games=32), tmp_path, progress=False)
+    about, arrays = training._read_checkpoint(tmp_path)
+    old = dataclasses.asdict(about["training"])
+    del old["targets"]
+    about |= {"model": dataclasses.asdict(about["model"]), "training": old}
+    text = json.dumps(about)
+    metadata = {"about": text, "sha256": training._digest(text, arrays)}
+    metadata["format"] = "othello-edu training checkpoint 3"
+    (tmp_path / CHECKPOINT).write_bytes(safetensors.torch.save(arrays, metadata=metadata))
+    assert read_run(tmp_path).config == run.config
+    resumed = train(TINY, dataclasses.replace(SHORT, n_games=32), tmp_path, resume=True, progress=False)
+    assert same(weights(resumed), weights(run))
+    with pytest.raises(CheckpointError, match="targets is 'move' there and 'legal' here"):
+        other = dataclasses.replace(SHORT, n_games=32, targets="legal")
+        train(TINY, other, tmp_path, resume=True, progress=False)
+
+
+def test_a_run_on_all_legal_moves_goes_on_after_ctrl_c_as_if_nothing_had_been(tmp_path, monkeypatch):
+    config = dataclasses.replace(SHORT, targets="legal")
+    unbroken = train(TINY, config, progress=False)
+    real = training.training_step
+
+    def interrupted(run, gradient):
+        if run.step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(run, gradient)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "training_step", interrupted)
+        train(TINY, config, tmp_path, progress=False)
+    assert read_run(tmp_path).step == 8
+    resumed = train(TINY, config, tmp_path, resume=True, progress=False)
+    assert same(weights(resumed), weights(unbroken))
+    drawn = train(TINY, SHORT, progress=False)
+    assert not same(weights(drawn), weights(unbroken)), "the other targets make another network"
+
+
+def test_only_the_two_targets_are_known():
+    with pytest.raises(OthelloEduError, match="targets is 'human'; it must be move or legal"):
+        TrainingConfig(targets="human")
 
 
 def test_orthogonalise_moves_every_singular_value_by_the_same_polynomial():
