@@ -8,6 +8,7 @@ products alone, so the share is an underestimate of the work done.
 """
 
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -32,8 +33,9 @@ def matrix_product_peak(size: int = 1536, repeats: int = 10) -> float:
     return 2 * size**3 / min(times)
 
 
-def our_step(model_config, config):
+def our_step(model_config, config, targets="move"):
     """One step of `othello_edu.training`, as a function without arguments."""
+    config = replace(config, targets=targets)
     run = new_run(GPT(model_config), replace(config, precision=fastest_precision("cpu")))
     gradient = BatchGradient(run.model, run.config.precision, config.batch_size)
     return lambda: training_step(run, gradient)
@@ -78,7 +80,11 @@ def main():
         model_config, config = PRESETS[name]
         config = replace(config, eval_games=1)
         torch.manual_seed(0)
-        makers = {"this trainer": our_step, "plain loop": plain_step}
+        makers = {
+            "this trainer": our_step,
+            "all legal": partial(our_step, targets="legal"),
+            "plain loop": plain_step,
+        }
         seconds = compare({who: make(model_config, config) for who, make in makers.items()})
         model = GPT(model_config)
         multiplied = sum(p.numel() for p in model.parameters() if p.ndim == 2)
@@ -91,6 +97,8 @@ def main():
                 f"{config.batch_size / taken:7,.1f} games/s, {share:.0%} of the peak"
             )
         print(f"{name:6s} ratio {seconds['plain loop'] / seconds['this trainer']:.2f}")
+        cost = seconds["all legal"] / seconds["this trainer"] - 1
+        print(f"{name:6s} targets of all legal moves: {cost:+.1%} of a step")
 
 
 if __name__ == "__main__":

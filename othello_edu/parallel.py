@@ -72,7 +72,10 @@ class BatchGradient:
             self._slice(0, *next(slices), n_targets)
         else:
             each = self.n_threads // len(self.flat)
-            tasks = [self.pool.submit(self._slice, i, *part, n_targets, each) for i, part in enumerate(slices)]
+            tasks = [
+                self.pool.submit(self._slice, index, *part, n_targets, each)
+                for index, part in enumerate(slices)
+            ]
             try:
                 for task in tasks:
                     task.result()

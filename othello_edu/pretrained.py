@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,7 @@ def card_text(name: str) -> str:
   {about["n_parameters"]:,} parameters, {size}x{size} Othello.
 - **Data**: {about["games_read"]:,} uniform random legal games, generated on the fly, each read once
   (seed {training["seed"]}).
+- **Taught by**: {", then ".join(TEACHERS[name] for name in taught_by(about))}.
 - **Made by**: {_history_text(about)}.
 - **Measured** on {measured["n_games"]:,} random games that it never saw, after rounding to float16:
   loss {measured["loss"]:.4f} nats per move,
@@ -115,11 +117,31 @@ def card_text(name: str) -> str:
 """
 
 
-def _history_text(about: dict) -> str:
+def trainings(about: dict) -> list[dict]:
+    """The trainings that a card tells of, the first one first: one that went on from another has several."""
     earlier = about.get("start")
-    before = f"{_history_text(earlier)}; then " if earlier else ""
+    return [*(trainings(earlier) if earlier else []), about]
+
+
+def taught_by(about: dict) -> tuple[str, ...]:
+    """What a network was told about the next move, from its card, in the order of its trainings.
+
+    ("move",), ("legal",), or several where its teacher changed.
+    """
+    names = [step["training"].get("targets", "move") for step in trainings(about)]
+    return tuple(name for name, _ in groupby(names))
+
+
+TEACHERS = {"move": "the move that was drawn", "legal": "all legal moves with equal weight"}
+
+
+def _history_text(about: dict) -> str:
+    return "; then ".join(_step_text(step) for step in trainings(about))
+
+
+def _step_text(about: dict) -> str:
     return (
-        f"{before}`{about['command']}` at commit `{about['commit'][:12]}`, "
+        f"`{about['command']}` at commit `{about['commit'][:12]}`, "
         f"{about['seconds'] / 60:.0f} minutes on {about['device']}"
     )
 

@@ -29,6 +29,7 @@ from othello_edu.pretrained import (
     save_model,
     shipped,
     starting_point,
+    taught_by,
 )
 from othello_edu.training import EVALUATION_SEED, LOG, TrainingConfig, evaluate, train
 
@@ -242,7 +243,7 @@ def test_training_goes_on_from_a_model_and_its_card_tells_the_whole_history(
     export(run_folder, tmp_path / "first", "the first command", "0123abc", "one core", n_games=20)
     start = starting_point(tmp_path / "first")
     assert start.model.config == TINY and len(start.log) == 3
-    more = dataclasses.replace(SHORT, n_games=100, first_game=200)
+    more = dataclasses.replace(SHORT, n_games=100, first_game=200, targets="legal")
     run = train(TINY, more, tmp_path / "run", progress=False, start=start)
     assert run.games == 300 and [entry["games"] for entry in run.log] == [80, 160, 200, 248, 300]
 
@@ -257,6 +258,16 @@ def test_training_goes_on_from_a_model_and_its_card_tells_the_whole_history(
     monkeypatch.setenv(pretrained.MODELS_VARIABLE, str(tmp_path))
     text = card_text("second")
     assert "`the first command` at commit `0123abc`" in text and "; then `the second command`" in text
+    assert "**Taught by**: the move that was drawn, then all legal moves with equal weight." in text
+
+
+def test_a_card_of_before_targets_tells_of_drawn_moves_and_one_teacher_is_named_once():
+    old = {"training": {"seed": 0}, "start": None}
+    drawn, legal = ({"training": {"targets": name}} for name in ("move", "legal"))
+    assert taught_by(old) == ("move",)
+    assert taught_by(drawn | {"start": old}) == ("move",)
+    assert taught_by(legal | {"start": drawn | {"start": old}}) == ("move", "legal")
+    assert taught_by(drawn | {"start": legal | {"start": drawn}}) == ("move", "legal", "move")
 
 
 def test_training_begins_with_the_weights_it_goes_on_from(run_folder, tmp_path):

@@ -15,6 +15,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
+from othello_edu.pretrained import TEACHERS, taught_by, trainings
 from othello_edu.reproduction.claims import PAPER_BEST, over_models
 from othello_edu.reproduction.results import by_stage
 
@@ -187,21 +188,20 @@ def _number(value) -> str:
 def networks_table(cards: dict[str, dict]) -> list[str]:
     """A row for each model, how good it became; below the table, how it was made."""
     lines = [
-        "| name | seed | games | excess loss | likeliest move legal | legal mass | calibration |",
-        "| :-- | --: | --: | --: | --: | --: | --: |",
+        "| name | taught by | seed | games | excess loss | likeliest move legal | legal mass | calibration |",
+        "| :-- | :-- | --: | --: | --: | --: | --: | --: |",
     ]
     made = [""]
     for name, card in cards.items():
-        measured, history = card["measured"], [card]
-        while history[0].get("start"):  # a model that went on from another carries that one's history
-            history.insert(0, history[0]["start"])
+        measured = card["measured"]
         lines.append(
-            f"| `{name}` | {card['training']['seed']} | {card['games_read']:,} "
+            f"| `{name}` | {', then '.join(TEACHERS[teacher] for teacher in taught_by(card))} "
+            f"| {card['training']['seed']} | {card['games_read']:,} "
             f"| {measured['excess_loss']:.3f} "
             f"| {measured['legal_rate']:.2%} | {measured['legal_mass']:.1%} "
             f"| {measured['calibration']['error']:.3f} |"
         )
-        steps = "; then ".join(f"{_minutes(step['seconds'])} on {step['device']}" for step in history)
+        steps = "; then ".join(f"{_minutes(step['seconds'])} on {step['device']}" for step in trainings(card))
         made.append(f"- `{name}`: {steps}.")
     return lines + made
 
