@@ -2,21 +2,28 @@
 
 One palette for the whole book, Okabe and Ito's, which colour-blind readers can tell apart; nothing is
 told by colour alone. Every figure has its own light ground, so that it reads the same on a light page
-and on a dark one. Importing this module sets that style in matplotlib (`set_style`).
+and on a dark one. Importing this module sets that style in matplotlib (`set_style`), and in a notebook makes
+pictures sharp and small (`set_pictures`).
 
 A function draws into `ax`, or into a new figure, and returns the Axes (`board_heatmaps`: the Figure). In
 a notebook, end the line with a semicolon, or the returned object is printed above its figure.
 """
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from io import BytesIO
+from weakref import WeakSet
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
+from IPython.core.pylabtools import print_figure
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from .board import SQUARE_NAMES, Board, parse_square
 from .engine import BLACK, EMPTY, WHITE, check_board_size, playable_squares
@@ -33,9 +40,11 @@ CONTENT_COLOURS = {"empty": GREY, "mine": BLUE, "theirs": ORANGE}
 SEQUENTIAL = LinearSegmentedColormap.from_list("othello_sequential", ["#f6f6f3", "#8ecbee", BLUE, "#00344f"])
 DIVERGING = LinearSegmentedColormap.from_list("othello_diverging", [VERMILLION, "#f6f6f3", BLUE])
 
+PAGE_WIDTH = 800  # CSS pixels
 _MARKERS = "os^DvpP*X"
 _DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (2, 2)))  # of controls
 _CELL = 0.42  # inches a square
+_BOARDS: WeakSet[Axes] = WeakSet()  # axes that hold a board
 
 
 def set_style() -> None:
@@ -68,7 +77,65 @@ def set_style() -> None:
     )
 
 
+def picture(figure: Figure) -> tuple[bytes, dict[str, int]] | None:
+    """A figure as PNG, with the size at which to show it: {"width", "height"}, half its pixels.
+
+    Twice the pixels, so that it is sharp on every screen, but no wider than a page; in a palette, which makes
+    it several times smaller than matplotlib's. None for a figure with nothing in it.
+    """
+    dpi = min(2 * plt.rcParams["figure.dpi"], 2 * PAGE_WIDTH / figure.get_figwidth())
+    _align_boards(figure, dpi)
+    drawn = print_figure(figure, "png", dpi=dpi)
+    if drawn is None:
+        return None
+    image = Image.open(BytesIO(drawn)).convert("RGB")
+    small = BytesIO()
+    # Twice CSS' 96 dots per inch, so that the site shows it at half its pixels.
+    _few_colours(image).save(small, "png", optimize=True, dpi=(192, 192))
+    return small.getvalue(), {"width": image.width // 2, "height": image.height // 2}
+
+
+def _align_boards(figure: Figure, dpi: float) -> None:
+    """Give every square of a board a whole number of pixels.
+
+    Discs then fall on pixels in the same way, and a picture of a board compresses to half its bytes.
+    """
+    boards = [ax for ax in figure.axes if ax in _BOARDS]
+    if not boards:
+        return
+    figure.draw_without_rendering()  # sets the layout, which from here on stays
+    figure.set_layout_engine("none")
+    pixels = figure.get_size_inches() * dpi
+    for ax in boards:
+        box = ax.get_position()
+        squares = np.abs([np.diff(ax.get_xlim())[0], np.diff(ax.get_ylim())[0]])
+        size = squares * max(1, np.floor(box.width * pixels[0] / squares[0]))
+        corner = np.round(np.array([box.x0, box.y0]) * pixels)
+        ax.set_position([*(corner / pixels), *(size / pixels)])
+
+
+def _few_colours(image: Image.Image) -> Image.Image:
+    """The picture in the smallest palette in which no colour changes so that it shows."""
+    for n_colours in (32, 48, 64, 96, 128, 256):
+        palette = image.quantize(n_colours, dither=Image.Dither.NONE)
+        error = np.abs(np.asarray(palette.convert("RGB"), np.int16) - np.asarray(image, np.int16)).max(-1)
+        # Of 255. A mark on one square is a few hundred pixels: it must keep its colour as well.
+        if error.mean() < 0.5 and np.quantile(error, 0.9999) <= 24:
+            break
+    return palette
+
+
+def set_pictures() -> None:
+    """In a notebook, show figures as `picture` makes them; elsewhere do nothing."""
+    shell = get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        return
+    import_module("matplotlib_inline.backend_inline")  # sets its own way when it is first imported
+    shell.display_formatter.formatters["image/png"].for_type(Figure, picture)
+
+
 set_style()
+set_pictures()
 
 
 def show_board(
@@ -169,12 +236,11 @@ def board_heatmaps(
     low, high = _limits(maps, board_size, vmin, vmax)
     for ax, values, title in zip(axes.flat, maps, titles, strict=False):
         _board_axes(ax, board_size, title)
-        ax.tick_params(labelsize=7)
+        ax.tick_params(labelsize=8)
         image = _heat(ax, values, board_size, None, low, high, cmap, colour_bar=False)
     for ax in axes.flat[len(maps) :]:
         ax.set_visible(False)
-    of_counts = all(np.issubdtype(np.asarray(values).dtype, np.integer) for values in list_of_values)
-    _colour_bar(image, list(axes.flat), label, of_counts)
+    _colour_bar(image, list(axes.flat), label, _of_counts(list_of_values))
     return fig
 
 
@@ -287,6 +353,7 @@ def _board_axes(ax: Axes | None, board_size: int, title: str | None, colour_bar:
     if ax is None:
         side = _CELL * (board_size + 1)
         ax = plt.subplots(figsize=(side + (1.0 if colour_bar else 0), side + (0.2 if title else 0)))[1]
+    _BOARDS.add(ax)
     ax.set(xlim=(margin - 0.5, 7.5 - margin), ylim=(7.5 - margin, margin - 0.5), aspect="equal")
     ax.set_xticks(inside, [SQUARE_NAMES[column][0] for column in inside])
     ax.set_yticks(inside, [SQUARE_NAMES[8 * row][1] for row in inside])
@@ -301,9 +368,9 @@ def _draw_disc(ax: Axes, square: int, disc: int) -> None:
     if disc == BLACK:
         style = {"radius": 0.38, "facecolor": "#111111", "edgecolor": PAPER, "linewidth": 0.5}
         ax.add_patch(Circle(_centre(square), **style, zorder=2))
-    elif disc == WHITE:
-        style = {"radius": 0.33, "facecolor": "#fdfdfd", "edgecolor": "#333333", "linewidth": 2.6}
-        ax.add_patch(Circle(_centre(square), **style, zorder=2))
+    elif disc == WHITE:  # a ring, as thick on a small board as on a large one
+        ax.add_patch(Circle(_centre(square), 0.38, facecolor="#333333", linewidth=0, zorder=2))
+        ax.add_patch(Circle(_centre(square), 0.29, facecolor="#fdfdfd", linewidth=0, zorder=2.1))
     elif disc != EMPTY:
         ax.add_patch(_square(square, facecolor=PALE, hatch="////", edgecolor=GREY, zorder=1))
 
@@ -336,11 +403,19 @@ def _heat(ax, values, board_size, label, low, high, cmap=None, colour_bar=True):
             ax.add_patch(_square(square, facecolor=PALE, hatch="////", edgecolor=GREY, zorder=1))
         ax.add_patch(_square(square, fill=False, edgecolor="#ffffff", zorder=1.5))
     if colour_bar:
-        _colour_bar(image, ax, label)
+        _colour_bar(image, ax, label, _of_counts([values]))
     return image
 
 
-def _colour_bar(image, ax, label: str | None, of_counts: bool = False) -> None:
+def _of_counts(maps) -> bool:
+    """Whether the values count something: integers, or whole numbers some of which are above 1."""
+    arrays = [np.asarray(values) for values in maps]
+    known = np.concatenate([values[np.isfinite(values)] for values in arrays])
+    whole = known.size > 0 and known.max() > 1 and bool((known == np.round(known)).all())
+    return whole or all(np.issubdtype(values.dtype, np.integer) for values in arrays)
+
+
+def _colour_bar(image, ax, label: str | None, of_counts: bool) -> None:
     ticks = MaxNLocator(integer=True) if of_counts else None
     bar = image.figure.colorbar(image, ax=ax, label=label or "", shrink=0.8, pad=0.03, ticks=ticks)
     bar.outline.set_visible(False)

@@ -4,11 +4,15 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+from io import BytesIO
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from IPython.core.pylabtools import print_figure
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Circle
+from PIL import Image
 
 import othello_edu as oe
 from othello_edu import plots
@@ -51,12 +55,12 @@ def test_the_start_shows_two_discs_a_side_and_four_legal_moves():
 
 def test_black_and_white_discs_differ_in_shape():
     ax = plots.show_board(oe.Board.start())
-    rims = {
-        to_hex(patch.get_facecolor()): patch.get_linewidth()
-        for patch in ax.patches
-        if isinstance(patch, Circle)
+    radius = {
+        to_hex(patch.get_facecolor()): patch.get_radius() for patch in ax.patches if isinstance(patch, Circle)
     }
-    assert rims["#fdfdfd"] > 2 * rims["#111111"]  # white is a ring
+    assert circles(ax, "#333333") == circles(ax, "#fdfdfd"), "white: a dark disc, and a light one on it"
+    assert radius["#333333"] == radius["#111111"], "as large as a black disc"
+    assert 0.6 < radius["#fdfdfd"] / radius["#333333"] < 0.85, "light enough inside, dark enough around"
 
 
 def test_contents_are_drawn_like_a_board_and_unknown_squares_are_hatched():
@@ -204,5 +208,68 @@ def test_a_colour_bar_of_counts_has_whole_numbers():
     fig = plots.board_heatmaps([np.arange(64) // 32, np.zeros(64, int)], label="features")
     ticks = fig.axes[-1].get_yticks()
     assert len(ticks) > 1 and (ticks == np.round(ticks)).all()
+    counts = np.full(64, np.nan)  # of some squares, the others unknown
+    counts[:8] = 1, 2, 3, 0, 0, 1, 0, 2
+    for fig in (plots.board_heatmaps([counts]), plots.board_heatmap(counts).figure):
+        ticks = fig.axes[-1].get_yticks()
+        assert len(ticks) > 1 and (ticks == np.round(ticks)).all()
     fig = plots.board_heatmaps([np.linspace(0, 0.5, 64)])
     assert (fig.axes[-1].get_yticks() % 1 != 0).any()
+
+
+# Pictures in notebooks ------------------------------------------------------------------------------------
+
+
+def test_a_picture_is_sharp_small_and_no_wider_than_a_page():
+    for width in (4, 14):
+        fig, ax = plt.subplots(figsize=(width, 3))
+        plots.show_board(oe.Board.start(), ax)
+        data, size = plots.picture(fig)
+        image = Image.open(BytesIO(data))
+        assert (image.format, image.mode) == ("PNG", "P")
+        assert image.info["dpi"][0] == pytest.approx(192, abs=1)
+        assert abs(image.width - 2 * size["width"]) <= 1 and abs(image.height - 2 * size["height"]) <= 1
+        assert size["width"] <= 1.05 * plots.PAGE_WIDTH
+        if width == 4:
+            assert len(data) < 0.7 * len(print_figure(fig, "retina")), "of the same pixels"
+        assert plots.picture(fig)[0] == data, "the same bytes every time"
+
+
+def test_the_palette_of_a_picture_keeps_its_colours():
+    fig = plots.board_heatmaps([np.linspace(-1, 1, 64)], ["a map"], "value")
+    data, _ = plots.picture(fig)
+    few = np.asarray(Image.open(BytesIO(data)).convert("RGB")).astype(int)
+    dpi = 2 * plt.rcParams["figure.dpi"]
+    many = np.asarray(Image.open(BytesIO(print_figure(fig, "png", dpi=dpi))).convert("RGB")).astype(int)
+    assert few.shape == many.shape
+    error = np.abs(few - many)
+    assert error.mean() < 0.5 and np.quantile(error, 0.9999) <= 24
+
+
+def test_squares_of_boards_have_whole_numbers_of_pixels():
+    fig, axes = plt.subplots(1, 3, figsize=(10.4, 3.8))
+    plots.show_board(oe.Board.start(), axes[0], title="a board")
+    plots.board_heatmap(np.arange(64), axes[1], label="value")
+    plots.show_board(oe.Board.start(6), axes[2])
+    plots.picture(fig)
+    dpi = 2 * plots.PAGE_WIDTH / 10.4
+    for ax, n_squares in zip(axes, (8, 8, 6), strict=True):
+        box = ax.get_position()
+        sides = np.array([box.width, box.height]) * fig.get_size_inches() * dpi / n_squares
+        np.testing.assert_allclose(sides, np.round(sides), atol=1e-6)
+        assert sides[0] == pytest.approx(sides[1]) and sides[0] > 10
+
+
+def test_a_single_mark_keeps_its_colour():
+    """A palette is chosen by how often colours occur, and this one is rare."""
+    fig, axes = plt.subplots(1, 3, figsize=(10.4, 3.8))
+    for ax in axes:
+        plots.show_board(oe.Board.start(), ax)
+    plots.show_board(oe.Board.start(), axes[0], marks=["g6"])
+    image = np.asarray(Image.open(BytesIO(plots.picture(fig)[0])).convert("RGB")).astype(int)
+    yellow = np.array([int(plots.YELLOW[at : at + 2], 16) for at in (1, 3, 5)])
+    assert (np.abs(image - yellow).max(-1) <= 24).sum() > 60
+
+
+def test_an_empty_figure_has_no_picture():
+    assert plots.picture(plt.figure()) is None
