@@ -6,13 +6,16 @@ network read without care still names legal moves, of the mirrored game. Every f
 """
 
 import json
-import pickle
-from collections.abc import Mapping
+import re
+import reprlib
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from .errors import CheckpointError, OthelloEduError
 from .files import atomic_write
@@ -27,24 +30,151 @@ State = Mapping[str, torch.Tensor]
 BLACK_TO_PLAY, WHITE_TO_PLAY = 0, 1  # modes of the published probe; a third is either
 BLANK, WHITE, BLACK = range(3)  # its options
 SAE_FILE, SAE_CONFIG = "sae_weights.safetensors", "cfg.json"
+BARE = "tensor"  # what `read_state` calls the tensor of a file that holds one without a name
+WRAPPERS = re.compile(r"^((_orig_mod|module)\.)+|(?<=\.)_orig_mod\.")  # torch.compile's and DDP's, in names
 
 
 def read_state(path: str | Path) -> dict[str, torch.Tensor]:
     """Tensors by name, from a `.safetensors` file or from a foreign PyTorch file.
 
-    Of a PyTorch file only tensors are read, nothing else is unpickled (`weights_only=True`). Raises
-    CheckpointError naming the file where it cannot be read or holds anything but tensors.
+    Of a PyTorch file only tensors are read, nothing else is unpickled (`weights_only=True`). Prefixes that
+    training puts before the names (`module.`, `_orig_mod.`) are taken away; a file that holds one tensor
+    without a name, as the published probe does, gives a dict of one. Raises CheckpointError naming the
+    file, and what it seems to be, where it cannot be read or holds anything but tensors.
     """
     path = Path(path)
     try:
+        if not path.is_file():
+            raise FileNotFoundError("there is no such file")
+        size = path.stat().st_size
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path} cannot be read as tensors: {error}") from error
-    if not isinstance(state, Mapping) or not all(torch.is_tensor(value) for value in state.values()):
-        raise CheckpointError(f"{path} holds something other than tensors by name")
-    return dict(state)
+            state = safetensors.torch.load_file(path)
+        else:
+            with warnings.catch_warnings(action="ignore"):
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            _check_sums(path)
+    except CheckpointError:
+        raise
+    except Exception as error:  # of a damaged file both libraries raise nearly anything
+        fault = _fault(path, error)
+    else:
+        return _named_tensors({BARE: state} if torch.is_tensor(state) else state, f"{path}", size)
+    # Here, so that it does not come after PyTorch's own error, which tells how to switch its safety off.
+    raise CheckpointError(f"{path} cannot be read as tensors: {fault}")
+
+
+def _check_sums(path: Path) -> None:
+    """Compare a PyTorch file with the checksums in it: PyTorch writes them, and does not look at them."""
+    with open(path, "rb") as file:
+        if file.read(2) != b"PK":  # the older format has none
+            return
+        with zipfile.ZipFile(file) as archive:
+            entry = archive.testzip()
+    if entry is not None:
+        raise CheckpointError(
+            f"{path} cannot be read as tensors: {entry} does not fit its checksum: the file is damaged, "
+            "or was saved without checksums (then save it again with them)"
+        )
+
+
+def _named_tensors(state: State, where: str, size: int | None = None) -> dict[str, torch.Tensor]:
+    """The tensors under the names that they had before they were wrapped for training.
+
+    size: bytes of the file that they come from. Raises CheckpointError for what is no ordinary tensor.
+    """
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"{where} holds something other than tensors by name: a {type(state).__name__}")
+    tensors = {}
+    for name, value in state.items():
+        if not isinstance(name, str) or not torch.is_tensor(value):
+            raise CheckpointError(
+                f"{where} holds something other than tensors by name: under {reprlib.repr(name)} "
+                f"a {type(value).__name__}; take the dict of weights out of it"
+            )
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise CheckpointError(
+                f"{where}: {reprlib.repr(name)} is a sparse, quantized or meta tensor; save an ordinary one"
+            )
+        # A few bytes can stand for any number of numbers, if each is used many times.
+        if size is not None and value.numel() * value.element_size() > size:
+            raise CheckpointError(
+                f"{where}: {reprlib.repr(name)} has shape {list(value.shape)}, too much for {size} bytes"
+            )
+        plain = WRAPPERS.sub("", name)
+        if plain in tensors:
+            raise CheckpointError(f"{where} has {reprlib.repr(plain)} twice, with and without a prefix")
+        tensors[plain] = value.detach()
+    return tensors
+
+
+def _numbers(value: torch.Tensor, name: str) -> torch.Tensor:
+    """The tensor in float32, on the CPU; raises CheckpointError for what holds no weights."""
+    if not torch.is_tensor(value):
+        raise CheckpointError(f"{name} is a {type(value).__name__}, not a tensor")
+    if value.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        raise CheckpointError(f"{name} holds numbers of type {value.dtype}; weights are float32 or its like")
+    value = value.detach().cpu().float()
+    if not torch.isfinite(value).all():
+        raise CheckpointError(f"{name} holds numbers that are infinite or none (NaN)")
+    return value
+
+
+# How files begin that are often met under the name of another.
+BEGINNINGS = (
+    (rb"version https://git-lfs", "a Git LFS pointer, not the file that it stands for: run `git lfs pull`"),
+    (rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|!--|\?xml)", "a page of HTML: download the file itself"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd", "a compressed file: unpack it first"),
+    (rb"\x93NUMPY", "a NumPy array"),
+    (rb"\x89HDF", "an HDF5 file"),
+    (rb".{257}ustar", "a tar archive: unpack it first"),
+)
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how PyTorch's files began before they were zip archives
+
+
+def _beginning(path: Path) -> str | None:
+    """What a file is whose first bytes say that it is something else than its name."""
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if not head:
+        return "it is empty, 0 bytes"
+    for pattern, kind in BEGINNINGS:
+        if re.match(pattern, head, re.IGNORECASE | re.DOTALL):
+            return f"it is {kind}"
+    return None
+
+
+def _fault(path: Path, error: Exception) -> str:
+    """What a file is that a library could not read, without that library's own advice."""
+    if isinstance(error, OSError):
+        return str(error)
+    if kind := _beginning(path):
+        return kind
+    with open(path, "rb") as file:
+        head = file.read(20)
+    pytorch = head.startswith((b"PK", b"\x80"))
+    if path.suffix == ".safetensors":
+        return "it is a PyTorch file or a pickle, not safetensors" if pytorch else f"it is damaged ({error})"
+    if head[8:9] == b"{":
+        return "it is a safetensors file: let its name end in .safetensors"
+    if refused := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return (
+            f"it pickles an object of Python, {refused[1]}, and to open that could run any code. "
+            "Ask for its tensors alone: torch.save(model.state_dict(), …)"
+        )
+    if not pytorch:
+        return f"it is no file of PyTorch's; it begins with {head!r}"
+    if not head.startswith((b"PK", LEGACY)):
+        return "it is a pickle, of Python objects and not of tensors, or damaged"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = {Path(name).name for name in archive.namelist()}
+    except Exception:  # of a damaged archive it raises nearly anything, too
+        inside = set()
+    if "constants.pkl" in inside:
+        return "it is a TorchScript program; ask for its tensors alone: torch.save(model.state_dict(), …)"
+    if inside and "data.pkl" not in inside:
+        return "it is a zip archive, but none of PyTorch's"
+    return "it is cut off or damaged: fetch it again"
 
 
 # Networks ------------------------------------------------------------------------------------------------
@@ -76,13 +206,12 @@ def from_mingpt(state: State, n_head: int = 8) -> GPT:
     """A model from minGPT's names; the inverse of `to_mingpt`.
 
     n_head: the weights do not tell it; the public OthelloGPT has 8. Raises CheckpointError for a name
-    that is missing or unknown, and for shapes that fit no board.
+    that is missing or unknown, shapes that fit no board or not each other, and numbers that are not finite.
     """
-    known = {name: value for name, value in state.items() if not name.endswith(".attn.mask")}
-    found = _Reader(known, "minGPT")
-    n_layer = found.count("blocks.")
-    model = _empty(found["tok_emb.weight"], found["pos_emb"][0], n_layer, n_head)
-    tokens = _transposed(model.config.board_size)
+    found = _Reader(state, "minGPT", (".attn.mask",))
+    config = found.config("tok_emb.weight", "pos_emb", n_head)
+    found.check(config, to_mingpt)
+    tokens = _transposed(config.board_size)
     weights = {
         "token_embedding.weight": found["tok_emb.weight"][tokens],
         "position_embedding.weight": found["pos_emb"][0],
@@ -90,11 +219,11 @@ def from_mingpt(state: State, n_head: int = 8) -> GPT:
         "ln_f.bias": found["ln_f.bias"],
         "head.weight": found["head.weight"][tokens],
     }
-    for block in range(n_layer):
+    for block in range(config.n_layer):
         for ours, theirs in _mingpt_names(block):
             for kind in ("weight", "bias"):
                 weights[f"{ours}.{kind}"] = torch.cat([found[f"{name}.{kind}"] for name in theirs])
-    return found.filled(model, weights)
+    return _loaded(config, weights)
 
 
 def _mingpt_names(block: int):
@@ -164,15 +293,17 @@ def from_transformer_lens(state: State) -> GPT:
     LayerNorms may be folded into the matrices that read them (as `HookedTransformer` does by default):
     ours then have weight 1 and bias 0. The head has no bias here: one that folding has made is expressed
     through the last LayerNorm, and logits may differ by one number for all moves of a position, which
-    changes no probability. Raises CheckpointError for names and shapes that do not fit.
+    changes no probability. Raises CheckpointError for names and shapes that do not fit, and for numbers that
+    are not finite.
     """
-    known = {n: v for n, v in state.items() if not n.endswith((".attn.mask", ".attn.IGNORE"))}
-    found = _Reader(known, "TransformerLens")
-    n_layer, embedding = found.count("blocks."), found["embed.W_E"]
-    n_head, D = found["blocks.0.attn.W_Q"].shape[0], embedding.shape[1]
-    model = _empty(embedding, found["pos_embed.W_pos"], n_layer, n_head)
-    tokens = _transposed(model.config.board_size)
-    folded = "ln_final.w" not in known
+    found = _Reader(state, "TransformerLens", (".attn.mask", ".attn.IGNORE"))
+    heads = found.shape("blocks.0.attn.W_Q")
+    if len(heads) != 3 or not heads.numel():
+        raise CheckpointError(f"blocks.0.attn.W_Q has shape {list(heads)}, not [heads, d_model, d_head]")
+    config = found.config("embed.W_E", "pos_embed.W_pos", heads[0])
+    folded = "ln_final.w" not in found.state
+    found.check(config, to_transformer_lens, without=r"\.ln\d\.|^ln_final" if folded else None)
+    D, tokens = config.d_model, _transposed(config.board_size)
 
     def norm(name):
         return (torch.ones(D), torch.zeros(D)) if folded else (found[f"{name}.w"], found[f"{name}.b"])
@@ -180,13 +311,13 @@ def from_transformer_lens(state: State) -> GPT:
     head = found["unembed.W_U"].T
     gain, offset = norm("ln_final")
     weights = {
-        "token_embedding.weight": embedding[tokens],
+        "token_embedding.weight": found["embed.W_E"][tokens],
         "position_embedding.weight": found["pos_embed.W_pos"],
         "ln_f.weight": gain,
         "ln_f.bias": offset + _through_the_head(head, found["unembed.b_U"]),
         "head.weight": head[tokens],
     }
-    for block in range(n_layer):
+    for block in range(config.n_layer):
         here = f"blocks.{block}"
         matrices = [found[f"{here}.attn.W_{name}"].mT.reshape(D, D) for name in "QKV"]
         weights[f"{here}.attn.qkv.weight"] = torch.cat(matrices)
@@ -199,7 +330,7 @@ def from_transformer_lens(state: State) -> GPT:
         for which in "12":
             gain, offset = norm(f"{here}.ln{which}")
             weights |= {f"{here}.ln_{which}.weight": gain, f"{here}.ln_{which}.bias": offset}
-    return found.filled(model, weights)
+    return _loaded(config, weights)
 
 
 def _through_the_head(head: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -207,50 +338,82 @@ def _through_the_head(head: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     if not bias.any():
         return torch.zeros(head.shape[1])
     matrix = torch.cat([head, torch.ones(len(head), 1)], 1).double()
-    solution = torch.linalg.lstsq(matrix, bias.double()[:, None], driver="gelsd").solution
+    try:
+        solution = torch.linalg.lstsq(matrix, bias.double()[:, None], driver="gelsd").solution
+    except torch.linalg.LinAlgError:
+        solution = torch.zeros(matrix.shape[1], 1, dtype=matrix.dtype)
     if not torch.allclose((matrix @ solution)[:, 0], bias.double(), atol=1e-4 * bias.abs().max().item()):
         raise CheckpointError("the bias of the head, unembed.b_U, cannot be expressed without a bias")
-    return solution[:-1, 0].float()
+    return _numbers(solution[:-1, 0], "unembed.b_U, expressed through the last LayerNorm,")
 
 
 class _Reader:
-    """Named tensors of one project: says which is missing, and which nobody asked for."""
+    """Named tensors of one project: says by name what is missing, of another shape, or unknown."""
 
-    def __init__(self, state: State, layout: str):
-        self.state, self.layout, self.unread = state, layout, set(state)
+    def __init__(self, state: State, layout: str, buffers: tuple[str, ...]):
+        state = _named_tensors(state, f"the state in {layout}'s names")
+        self.state = {name: value for name, value in state.items() if not name.endswith(buffers)}
+        self.layout = layout
 
     def __getitem__(self, name: str) -> torch.Tensor:
+        self.shape(name)
+        return _numbers(self.state[name], name)
+
+    def shape(self, name: str) -> torch.Size:
         if name not in self.state:
             raise CheckpointError(f"{name!r} is missing: this is no GPT in {self.layout}'s names")
-        self.unread.discard(name)
-        return self.state[name].detach().float()
+        return self.state[name].shape
 
-    def count(self, prefix: str) -> int:
-        return len({name.split(".")[1] for name in self.state if name.startswith(prefix)})
+    def config(self, embedding: str, positions: str, n_head: int) -> GPTConfig:
+        """The shape of the network that these two tensors tell."""
+        tokens, places = self.shape(embedding), self.shape(positions)
+        if len(tokens) != 2 or len(places) < 2:
+            raise CheckpointError(f"{embedding} {list(tokens)} and {positions} {list(places)} fit no board")
+        n_layer = len({name.split(".")[1] for name in self.state if name.startswith("blocks.")})
+        for board_size in (4, 6, 8):
+            try:
+                config = GPTConfig(board_size, n_layer, n_head, tokens[1])
+            except OthelloEduError as error:
+                raise CheckpointError(f"the weights in {self.layout}'s names do not fit: {error}") from error
+            if tokens[0] == config.vocab_size and places[-2] == config.n_ctx:
+                return config
+        raise CheckpointError(
+            f"{tokens[0]} tokens and {places[-2]} positions fit no board: 8x8 has 61 and 59"
+        )
 
-    def filled(self, model: GPT, weights: State) -> GPT:
-        if self.unread:
-            raise CheckpointError(f"{sorted(self.unread)[0]!r} is no part of a GPT in {self.layout}'s names")
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise CheckpointError(f"the weights in {self.layout}'s names do not fit: {error}") from error
-        return model.eval()
+    def check(self, config: GPTConfig, written: Callable[[GPT], State], without: str | None = None) -> None:
+        """Compare with what `written` makes of such a network, less the names that match `without`.
+
+        Before the network is built: names and shapes of a damaged file can ask for one of any size.
+        """
+        with torch.device("meta"):
+            one_block = GPT(replace(config, n_layer=1))
+        unread = set(self.state)
+        for name, value in written(one_block).items():
+            blocks = range(config.n_layer) if name.startswith("blocks.0.") else (0,)
+            for theirs in (name.replace("blocks.0.", f"blocks.{block}.", 1) for block in blocks):
+                if without and re.search(without, theirs):
+                    continue
+                if (found := self.shape(theirs)) != value.shape:
+                    raise CheckpointError(
+                        f"the weights in {self.layout}'s names do not fit: {theirs} has shape {list(found)}; "
+                        f"with the embeddings and {config.n_head} heads go {list(value.shape)}"
+                    )
+                unread.discard(theirs)
+        if unread:
+            raise CheckpointError(f"{min(unread)!r} is no part of a GPT in {self.layout}'s names")
 
 
-def _empty(embedding: torch.Tensor, positions: torch.Tensor, n_layer: int, n_head: int) -> GPT:
-    """A model of the shape that the embeddings tell."""
-    for board_size in (4, 6, 8):
-        config = GPTConfig(board_size, n_layer, n_head, embedding.shape[1])
-        if len(embedding) == config.vocab_size and len(positions) == config.n_ctx:
-            return GPT(config)
-    raise CheckpointError(
-        f"{len(embedding)} tokens and {len(positions)} positions fit no board: 8x8 has 61 and 59"
-    )
+def _loaded(config: GPTConfig, weights: State) -> GPT:
+    model = GPT(config)
+    model.load_state_dict(weights)
+    return model.eval()
 
 
 def _copy(model: GPT) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    state = {name: value.detach() for name, value in model.state_dict().items()}
+    # On the device "meta", which has shapes and no numbers, there is nothing to copy.
+    return {name: value if value.is_meta else value.cpu().clone() for name, value in state.items()}
 
 
 def _transposed(board_size: int) -> torch.Tensor:
@@ -263,20 +426,26 @@ def _transposed(board_size: int) -> torch.Tensor:
 # Probes and sparse autoencoders ----------------------------------------------------------------------------
 
 
-def from_published_probe(probe: torch.Tensor) -> LinearProbe:
+def from_published_probe(probe: torch.Tensor | State) -> LinearProbe:
     """A probe of one stage from the published tensor [3 modes, d_model, 8 rows, 8 columns, 3 options].
 
-    Modes are black to play, white to play, either; options blank, white, black (Nanda et al., 2023). Mine is
-    black's disc where black plays and white's where white plays, and the two are averaged. Raises
-    CheckpointError for another shape.
+    probe: the tensor, or what `read_state` read from a file that holds this one alone. Modes are black to
+    play, white to play, either; options blank, white, black (Nanda et al., 2023). Mine is black's disc where
+    black plays and white's where white plays, and the two are averaged. Raises CheckpointError for another
+    shape, more than one tensor, and numbers that are not finite.
     """
-    if probe.ndim != 5 or probe.shape[0] != 3 or tuple(probe.shape[2:]) != (8, 8, 3):
+    if isinstance(probe, Mapping):
+        if len(probe) != 1:
+            raise CheckpointError(f"there are {len(probe)} tensors; the published probe is one alone")
+        (probe,) = probe.values()
+    probe = _numbers(probe, "the published probe")
+    if probe.ndim != 5 or probe.shape[0] != 3 or tuple(probe.shape[2:]) != (8, 8, 3) or not probe.shape[1]:
         raise CheckpointError(f"the tensor has shape {tuple(probe.shape)}; it must be [3, d_model, 8, 8, 3]")
-    black, white = probe[BLACK_TO_PLAY].float(), probe[WHITE_TO_PLAY].float()  # [d_model, 8, 8, 3]
+    black, white = probe[BLACK_TO_PLAY].double(), probe[WHITE_TO_PLAY].double()  # [d_model, 8, 8, 3]
     empty = black[..., BLANK] + white[..., BLANK]
     mine = black[..., BLACK] + white[..., WHITE]
     theirs = black[..., WHITE] + white[..., BLACK]
-    weight = torch.stack([empty, mine, theirs]) / 2  # [class, d_model, letter, digit]
+    weight = (torch.stack([empty, mine, theirs]) / 2).float()  # [class, d_model, letter, digit]
     read = LinearProbe()
     read.weight = weight.permute(3, 2, 0, 1).reshape(1, 64, *weight.shape[:2])
     read.bias = torch.zeros(1, 64, 3)
@@ -348,46 +517,38 @@ def read_saelens(folder: str | Path) -> Autoencoder:
     """An SAE from SAELens' folder, if it is one that this package has: standard (tied, without a decoder
     bias), TopK or JumpReLU, whose decoder biases are taken away from what they read.
 
-    Raises CheckpointError, naming the file, for files that cannot be read and for any other kind of SAE.
+    Both of SAELens' layouts are read: `k` beside the architecture, or (before version 6) in
+    `activation_fn_kwargs`. Raises CheckpointError, naming the file and the setting or the tensor, for files
+    that cannot be read or contradict each other and for any other kind of SAE.
     """
     folder = Path(folder)
-    try:
-        config = json.loads((folder / SAE_CONFIG).read_text(encoding="utf-8"))
-        kind = config.get("architecture", "standard")
-        normalised = config.get("normalize_activations", "none")
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{folder / SAE_CONFIG} does not describe an SAE: {error}") from error
-    untied = kind in ("topk", "jumprelu")
-    if kind not in ("standard", "topk", "jumprelu") or normalised not in ("none", None):
-        raise CheckpointError(
-            f"{folder / SAE_CONFIG} describes a {kind} SAE with activations normalised by {normalised!r}; "
-            "only standard, topk and jumprelu ones without normalisation can be read"
-        )
-    if untied and not config.get("apply_b_dec_to_input", True):
-        raise CheckpointError(
-            f"{folder / SAE_CONFIG}: its encoder does not take the decoder bias away; this package's does"
-        )
-    if config.get("rescale_acts_by_decoder_norm"):
-        raise CheckpointError(
-            f"{folder / SAE_CONFIG} ranks features by their decoder's length: "
-            "fold it in first (SAELens' fold_W_dec_norm)"
-        )
     path = folder / SAE_FILE
+    config = _read_config(folder / SAE_CONFIG)
+    kind = config["architecture"]
     tensors = read_state(path)
     needed = ["W_enc", "W_dec", "b_enc", "b_dec"] + ["threshold"] * (kind == "jumprelu")
     if missing := sorted(set(needed) - set(tensors)):
         raise CheckpointError(f"{path} has no {missing[0]}")
-    encoder, decoder, bias, centre = (tensors[name].float() for name in needed[:4])
-    threshold = tensors["threshold"].float() if kind == "jumprelu" else bias
+    if unknown := sorted(set(tensors) - set(needed)):
+        raise CheckpointError(f"{path} has {unknown[0]!r}, which is no part of a {kind} SAE of this package")
+    read = {name: _numbers(value, f"{path}: {name}") for name, value in tensors.items()}
+    encoder, decoder, bias, centre = (read[name] for name in needed[:4])
+    threshold = read.get("threshold", bias)
     if (
         encoder.ndim != 2
+        or not encoder.numel()
         or decoder.shape != encoder.T.shape
         or not bias.shape == threshold.shape == encoder.shape[1:]
         or centre.shape != encoder.shape[:1]
     ):
         shapes = ", ".join(f"{name} {list(tensors[name].shape)}" for name in needed)
         raise CheckpointError(f"{path}: {shapes} do not fit together")
-    if not untied:
+    for name, size in zip(("d_in", "d_sae"), encoder.shape, strict=True):
+        if config.get(name, size) != size:
+            raise CheckpointError(
+                f"{folder / SAE_CONFIG}: {name} is {reprlib.repr(config[name])}; the weights have {size}"
+            )
+    if kind == "standard":
         if not torch.equal(encoder, decoder.T) or centre.any():
             raise CheckpointError(
                 f"{path} has a decoder of its own; this package's standard SAE reads and writes by one matrix"
@@ -400,10 +561,75 @@ def read_saelens(folder: str | Path) -> Autoencoder:
         l0 = encoder.shape[1]  # what it was trained towards is not in the file, and no matter now
         return _filled(JumpReLU(*encoder.shape, l0), **state, log_threshold=threshold.log())
     try:
-        sae = TopK(*encoder.shape, config.get("k"))
-    except (OthelloEduError, TypeError) as error:
+        return _filled(TopK(*encoder.shape, config["k"]), **state)
+    except OthelloEduError as error:
         raise CheckpointError(f"{folder / SAE_CONFIG}: {error}") from error
-    return _filled(sae, **state)
+
+
+def _read_config(path: Path) -> dict:
+    """SAELens' cfg.json of an SAE that this package has; `architecture` and `k` as version 6 has them."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        fault = None if isinstance(config, dict) else f"it holds a {type(config).__name__}"
+    except OSError as error:
+        fault = error
+    except (ValueError, RecursionError) as error:
+        fault = _beginning(path) or error
+    if fault is not None:
+        raise CheckpointError(f"{path} does not describe an SAE: {fault}")
+
+    def refuse_if(wrong, what):
+        if wrong:
+            raise CheckpointError(f"{path} {what}")
+
+    def told(key):
+        return reprlib.repr(config.get(key))
+
+    # Before version 6 an activation was named beside the architecture, which it could make a TopK.
+    activations = [config.get(key) for key in ("activation_fn_str", "activation_fn")]
+    kind = config.get("architecture", "standard")
+    if kind == "standard" and "topk" in activations:
+        kind = "topk"
+    normalised = config.get("normalize_activations")
+    refuse_if(
+        kind not in ("standard", "topk", "jumprelu") or normalised not in ("none", None, False),
+        f"describes a {told('architecture').strip(chr(39))} SAE with activations normalised by "
+        f"{told('normalize_activations')}; only standard, topk and jumprelu ones without can be read",
+    )
+    for activation in activations:
+        refuse_if(
+            activation not in (None, "topk" if kind == "topk" else "relu"),
+            f"describes a {kind} SAE with the activation {reprlib.repr(activation)}; "
+            "this package has ReLUs, and the k largest of a topk SAE",
+        )
+    refuse_if(
+        config.get("finetuning_scaling_factor") not in (False, None),
+        f"says finetuning_scaling_factor: {told('finetuning_scaling_factor')}; this package's SAEs have none",
+    )
+    refuse_if(
+        kind != "standard" and config.get("apply_b_dec_to_input", True) is not True,
+        f"says apply_b_dec_to_input: {told('apply_b_dec_to_input')}: "
+        "its encoder does not take the decoder bias away; this package's does",
+    )
+    refuse_if(
+        config.get("rescale_acts_by_decoder_norm") not in (False, None),
+        "ranks features by their decoder's length (rescale_acts_by_decoder_norm): "
+        "fold it in first (SAELens' fold_W_dec_norm)",
+    )
+    config["architecture"] = kind
+    if kind == "topk":
+        older = config.get("activation_fn_kwargs") or {}
+        refuse_if(
+            not isinstance(older, dict) or set(older) - {"k"},
+            f"says activation_fn_kwargs: {told('activation_fn_kwargs')}, of which only k is understood",
+        )
+        said = [k for k in (config.get("k"), older.get("k")) if k is not None]
+        refuse_if(not said, "describes a topk SAE without its k")
+        config["k"] = said[0]
+        whole = type(said[0]) is int and said[0] >= 1
+        refuse_if(not whole, f"says k: {told('k')}; it must be a whole number, at least 1")
+        refuse_if(said[-1] != said[0], f"says k twice, {told('k')} and {reprlib.repr(said[-1])}")
+    return config
 
 
 def _filled(sae, **state) -> Autoencoder:

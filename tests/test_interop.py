@@ -1,7 +1,14 @@
 """Other projects' files: read and written without loss, and the same network on their side as on ours."""
 
+import gzip
+import io
 import json
 import math
+import pickle
+import random
+import re
+import traceback
+import zipfile
 
 import numpy as np
 import pytest
@@ -451,6 +458,512 @@ def test_sae_weights_that_this_package_cannot_hold_are_refused(tmp_path, change,
     (tmp_path / "cfg.json").write_text("[]")
     with pytest.raises(CheckpointError, match="cfg.json does not describe an SAE"):
         read_saelens(tmp_path)
+
+
+# Files that are not what they seem ------------------------------------------------------------------------
+
+
+def refused(read, *arguments):
+    """The message of the package's refusal, around which nothing says how to switch PyTorch's safety off."""
+    with pytest.raises(CheckpointError) as caught:
+        read(*arguments)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "weights_only" not in shown and "trust the source" not in shown
+    return str(caught.value)
+
+
+class Something:
+    """An object of Python, as it is pickled whole by those who save a model and not its weights."""
+
+
+def torch_bytes(value, zipped=True):
+    buffer = io.BytesIO()
+    torch.save(value, buffer, _use_new_zipfile_serialization=zipped)
+    return buffer.getvalue()
+
+
+def zip_bytes(name):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, b"nothing")
+    return buffer.getvalue()
+
+
+WEIGHTS = {"a": torch.arange(300.0)}
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 101\n"
+IMPOSTORS = {
+    "a whole module": (lambda: torch_bytes(torch.nn.Linear(2, 2)), "torch.nn.modules.linear.Linear"),
+    "a whole module, older": (lambda: torch_bytes(torch.nn.Linear(2, 2), False), "linear.Linear"),
+    "an object": (lambda: torch_bytes({"a": Something()}), r"test_interop.Something.*run any code"),
+    "a plain pickle": (lambda: pickle.dumps(Something(), 2), r"test_interop.Something.*run any code"),
+    "a newer pickle": (lambda: pickle.dumps(Something(), 5), "a pickle, of Python objects"),
+    "an LFS pointer": (lambda: LFS, "a Git LFS pointer.*git lfs pull"),
+    "a page": (lambda: b"\xef\xbb\xbf\n <!DOCTYPE html>\n<html>Sign in</html>", "a page of HTML"),
+    "nothing": (lambda: b"", "it is empty, 0 bytes"),
+    "half a file": (lambda: torch_bytes(WEIGHTS)[:900], "cut off or damaged"),
+    "half an older file": (lambda: torch_bytes(WEIGHTS, False)[:-100], "cut off or damaged"),
+    "another archive": (lambda: zip_bytes("a/a.npy"), "a zip archive, but none of PyTorch's"),
+    "TorchScript": (lambda: zip_bytes("a/constants.pkl"), "a TorchScript program"),
+    "gzip": (lambda: gzip.compress(torch_bytes(WEIGHTS)), "a compressed file: unpack it"),
+    "safetensors": (lambda: safetensors.torch.save(WEIGHTS), r"let its name end in \.safetensors"),
+    "words": (lambda: b"Entry not found", "no file of PyTorch's; it begins with b'Entry not found'"),
+    "a list": (lambda: torch_bytes([1]), "holds something other than tensors by name: a list"),
+    "a run": (lambda: torch_bytes({"model": WEIGHTS, "step": 3}), "under 'model' a dict"),
+    "numbered": (lambda: torch_bytes({1: torch.zeros(1)}), "under 1 a Tensor"),
+    "sparse": (lambda: torch_bytes({"a": torch.eye(2).to_sparse()}), "'a' is a sparse"),
+    "endless": (lambda: torch_bytes({"a": torch.zeros(1).expand(2**40)}), r"'a' has shape \[1099511627776\]"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch, about what the test saves
+@pytest.mark.parametrize("impostor", IMPOSTORS)
+def test_a_file_that_is_something_else_is_told_what_it_is(impostor, tmp_path):
+    make, message = IMPOSTORS[impostor]
+    path = tmp_path / "gpt.pt"
+    path.write_bytes(make())
+    said = refused(read_state, path)
+    assert str(path) in said and re.search(message, said, re.DOTALL), said
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (LFS, "a Git LFS pointer"),
+        (b"<html>", "a page of HTML"),
+        (b"", "it is empty"),
+        (torch_bytes(WEIGHTS), "a PyTorch file or a pickle, not safetensors"),
+        (safetensors.torch.save(WEIGHTS)[:-1], "it is damaged"),
+        (b'{"a": ' * 100_000, "it is damaged"),
+    ],
+)
+def test_so_is_one_that_calls_itself_safetensors(content, message, tmp_path):
+    (tmp_path / "gpt.safetensors").write_bytes(content)
+    assert re.search(f"gpt.safetensors.*{message}", refused(read_state, tmp_path / "gpt.safetensors"))
+
+
+def test_places_without_a_file_are_refused(tmp_path):
+    for path in (tmp_path / "none.pt", tmp_path, f"{tmp_path}/a\0b.pt", tmp_path / ("long" * 200)):
+        assert "cannot be read" in refused(read_state, path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_one_flipped_bit_of_a_weight_is_noticed_where_the_file_has_checksums(zipped, tmp_path):
+    content = bytearray(torch_bytes(WEIGHTS, zipped))
+    content[content.find(WEIGHTS["a"].numpy().tobytes()) + 802] ^= 64
+    path = tmp_path / "gpt.pt"
+    path.write_bytes(content)
+    if zipped:
+        assert "data/0 does not fit its checksum" in refused(read_state, path)
+    else:
+        assert (read_state(path)["a"] != WEIGHTS["a"]).sum() == 1
+
+
+# Checkpoints, and the published probe's file --------------------------------------------------------------
+
+
+@every_layout
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
+def test_what_training_wraps_around_names_is_taken_away(model, layout, prefix, tmp_path):
+    there, back = LAYOUTS[layout]
+    wrapped = {prefix + name: value for name, value in there(model).items()}
+    assert torch.equal(back(wrapped).head.weight, model.head.weight)
+    torch.save(wrapped, tmp_path / "gpt.pt")
+    safetensors.torch.save_file({n: v.contiguous() for n, v in wrapped.items()}, tmp_path / "gpt.safetensors")
+    for path in tmp_path.iterdir():
+        state = read_state(path)
+        assert set(state) == set(there(model))
+        assert torch.equal(back(state).head.weight, model.head.weight)
+
+
+def test_a_block_compiled_by_itself_has_its_prefix_within(model):
+    inner = {name.replace("blocks.1.", "blocks.1._orig_mod."): v for name, v in to_mingpt(model).items()}
+    assert torch.equal(from_mingpt(inner, 4).blocks[1].mlp.up.weight, model.blocks[1].mlp.up.weight)
+
+
+def test_one_name_with_and_without_a_prefix_is_refused(model, tmp_path):
+    torch.save({"a": torch.zeros(1), "module.a": torch.ones(1)}, tmp_path / "gpt.pt")
+    assert "has 'a' twice" in refused(read_state, tmp_path / "gpt.pt")
+
+
+@pytest.mark.parametrize("kind", ["pt", "older pt", "parameter", "named pt", "safetensors"])
+def test_the_published_probe_is_read_from_its_file(kind, tmp_path):
+    tensor, path = to_published_probe(a_probe(), stage=1), tmp_path / "probe.pth"
+    if kind == "safetensors":
+        path = tmp_path / "probe.safetensors"
+        safetensors.torch.save_file({"probe": tensor}, path)
+    else:
+        bare = {"parameter": torch.nn.Parameter(tensor), "named pt": {"probe": tensor}}.get(kind, tensor)
+        torch.save(bare, path, _use_new_zipfile_serialization=kind != "older pt")
+    state = read_state(path)
+    (value,) = state.values()
+    assert torch.equal(value, tensor) and not value.requires_grad
+    assert torch.equal(from_published_probe(state).weight, from_published_probe(tensor).weight)
+
+
+def test_a_state_of_more_or_other_than_a_probe_is_no_probe():
+    tensor = to_published_probe(a_probe(), stage=1)
+    assert "2 tensors" in refused(from_published_probe, {"a": tensor, "b": tensor})
+    assert "0 tensors" in refused(from_published_probe, {})
+    assert "int64" in refused(from_published_probe, tensor.long())
+    assert "must be [3" in refused(from_published_probe, tensor[:, :0])
+    for number in (torch.nan, torch.inf):
+        assert "NaN" in refused(from_published_probe, torch.where(tensor > 1, number, tensor))
+
+
+def test_large_numbers_of_a_probe_do_not_overflow_on_the_way():
+    tensor = torch.full((3, 2, 8, 8, 3), 3e38)
+    assert (from_published_probe(tensor).weight == 3e38).all()
+
+
+@every_layout
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda value: torch.full_like(value, torch.nan),
+        lambda value: torch.full_like(value, -torch.inf),
+        lambda value: torch.full_like(value, 1e300, dtype=torch.float64),
+        lambda value: value.long(),
+        lambda value: value.bool(),
+        lambda value: value.to(torch.complex64),
+        lambda value: value.to_sparse(),
+        lambda value: value.numpy(),
+        lambda value: value[..., None],
+        lambda value: value[:0],
+        lambda value: value.sum(),
+        lambda value: None,
+    ],
+)
+def test_every_weight_must_hold_finite_numbers_in_the_right_shape(model, layout, spoil):
+    there, back = LAYOUTS[layout]
+    state = there(model)
+    for name, value in state.items():
+        said = refused(back, state | {name: spoil(value)})
+        assert name in said or "fit no board" in said
+
+
+def test_many_blocks_by_name_alone_do_not_build_a_network(model):
+    one = torch.zeros(1)
+    for layout, (there, back) in LAYOUTS.items():
+        names = {f"blocks.{block}.attn.b_O": one for block in range(2, 20_000)}
+        assert layout in refused(back, there(model) | names)
+
+
+# SAELens' older layout, and what its files may say that this package cannot follow ------------------------
+
+
+@pytest.fixture
+def older_topk(shared_data):
+    folder = shared_data.parent / "cases" / "saelens_v5_topk"
+    if not folder.is_dir():
+        pytest.skip("no folder shared/cases beside the repository")
+    return folder
+
+
+def test_a_topk_in_the_older_layout_is_read(older_topk):
+    sae = read_saelens(older_topk)
+    assert isinstance(sae, TopK) and sae.k == 4
+    state = read_state(older_topk / "sae_weights.safetensors")
+    x = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    before = (x - state["b_dec"]) @ state["W_enc"] + state["b_enc"]
+    kept = before.relu() * (before >= before.topk(4).values[:, -1:])
+    torch.testing.assert_close(sae.encode(x), kept)
+    torch.testing.assert_close(sae(x), kept @ state["W_dec"] + state["b_dec"])
+
+
+OLDER = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 3}, "finetuning_scaling_factor": False}
+
+
+def rewritten(folder, kind, change, tensors=None):
+    """An SAE's folder with other settings (None takes one away) and more tensors."""
+    write_saelens(an_sae() if kind == "standard" else untied(kind), folder, stage=1)
+    path = folder / "cfg.json"
+    config = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    if tensors:
+        path = folder / "sae_weights.safetensors"
+        safetensors.torch.save_file(read_state(path) | tensors, path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        OLDER | {"k": None},
+        OLDER,
+        OLDER | {"k": None, "architecture": "standard"},  # version 4 called it so
+        OLDER | {"k": None, "architecture": None, "normalize_activations": False},
+        OLDER | {"k": None, "activation_fn_str": None, "activation_fn": "topk"},
+        {"activation_fn_kwargs": None, "normalize_activations": None, "apply_b_dec_to_input": None},
+    ],
+)
+def test_every_way_to_say_topk_is_understood(change, tmp_path):
+    sae = read_saelens(rewritten(tmp_path, "topk", change))
+    assert isinstance(sae, TopK) and sae.k == 3
+    assert torch.equal(sae.encoder, untied("topk").encoder)
+
+
+def test_the_other_kinds_are_read_in_the_older_layout_too(tmp_path):
+    older = {"activation_fn_str": "relu", "activation_fn_kwargs": {}, "finetuning_scaling_factor": False}
+    for kind in ("standard", "jumprelu"):
+        sae = read_saelens(rewritten(tmp_path / kind, kind, older))
+        assert type(sae) is (SparseAutoencoder if kind == "standard" else JumpReLU)
+
+
+@pytest.mark.parametrize(
+    "kind, change, message",
+    [
+        ("standard", {"activation_fn_str": "tanh-relu"}, "the activation 'tanh-relu'"),
+        ("standard", {"activation_fn": "gelu"}, "the activation 'gelu'"),
+        ("topk", {"activation_fn_str": "relu"}, "a topk SAE with the activation 'relu'"),
+        ("topk", {"activation_fn_str": ["topk"]}, "the activation"),
+        ("jumprelu", {"activation_fn_str": "topk"}, "a jumprelu SAE with the activation 'topk'"),
+        ("standard", {"finetuning_scaling_factor": True}, "finetuning_scaling_factor: True"),
+        ("topk", {"finetuning_scaling_factor": True}, "finetuning_scaling_factor: True"),
+        ("topk", {"architecture": "batchtopk"}, "describes a batchtopk SAE"),
+        ("topk", {"architecture": ["topk"]}, "describes a "),
+        ("topk", {"normalize_activations": True}, "normalised by True"),
+        ("topk", {"apply_b_dec_to_input": "no"}, "does not take the decoder bias away"),
+        ("topk", {"k": None}, "without its k"),
+        ("topk", {"k": None, "activation_fn_kwargs": {}}, "without its k"),
+        ("topk", {"k": None, "activation_fn_kwargs": {"k": 3, "postact_fn": "id"}}, "only k is understood"),
+        ("topk", {"activation_fn_kwargs": [3]}, "only k is understood"),
+        ("topk", {"activation_fn_kwargs": {"k": 4}}, "k twice, 3 and 4"),
+        ("topk", {"d_sae": 13}, "d_sae is 13; the weights have 12"),
+        ("topk", {"d_in": "6"}, "d_in is '6'"),
+        *[("topk", {"k": k}, "k: .*whole number") for k in (4.0, True, False, 0, -1, "4", [4], 1e400, {})],
+        *[("topk", OLDER | {"k": None, "activation_fn_kwargs": {"k": k}}, "whole") for k in (3.0, True, 0)],
+        ("topk", {"k": 13}, "k is 13"),
+    ],
+)
+def test_settings_are_judged_when_the_file_is_read(kind, change, message, tmp_path):
+    said = refused(read_saelens, rewritten(tmp_path, kind, change))
+    assert "cfg.json" in said and re.search(message, said), said
+
+
+@pytest.mark.parametrize("kind", ["standard", "topk", "jumprelu"])
+@pytest.mark.parametrize("name", ["scaling_factor", "finetuning_scaling_factor", "b_gate", "W_skip", "a\0b"])
+def test_a_tensor_that_an_sae_of_this_package_lacks_is_refused_by_name(kind, name, tmp_path):
+    folder = rewritten(tmp_path, kind, {}, {name: torch.full((12,), 2.0)})
+    assert f"has {name!r}" in refused(read_saelens, folder)
+
+
+@pytest.mark.parametrize("name", ["W_enc", "W_dec", "b_enc", "b_dec", "threshold"])
+def test_the_weights_of_an_sae_are_finite_floats(name, tmp_path):
+    for number in (torch.nan, torch.inf, 1):
+        wrong = torch.full({"W_enc": (6, 12), "W_dec": (12, 6), "b_dec": (6,)}.get(name, (12,)), number)
+        assert name in refused(read_saelens, rewritten(tmp_path, "jumprelu", {}, {name: wrong}))
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (LFS, "a Git LFS pointer"),
+        (b"<!doctype html>", "a page of HTML"),
+        (b"", "it is empty"),
+        (b"\xff\xfe{\0}\0", "decode"),
+        (b"[" * 100_000, "recursion|nested"),
+        (b'{"a":' * 100_000, "recursion|nested"),
+        (b'{"architecture": "topk"', "delimiter"),
+        (b'"topk"', "it holds a str"),
+        (b"null", "it holds a NoneType"),
+        (b'{"k": ' + b"9" * 5000 + b"}", "digits"),
+    ],
+)
+def test_settings_that_are_no_settings_are_told_what_they_are(content, message, tmp_path):
+    (rewritten(tmp_path, "topk", {}) / "cfg.json").write_bytes(content)
+    said = refused(read_saelens, tmp_path)
+    assert "cfg.json does not describe an SAE" in said and re.search(message, said)
+
+
+# Mutated files: the package's own error, or what the file says --------------------------------------------
+
+
+def damaged(content, chance):
+    """The bytes after one to three accidents: of the disk, of the line, of an editor."""
+    content = bytearray(content)
+    for _ in range(chance.choice((1, 1, 1, 2, 3))):
+        start = chance.randrange(len(content) + 1)
+        if chance.random() < 0.5:  # names and shapes are at the beginning or the end
+            start = min(start, 300) if chance.random() < 0.5 else max(start, len(content) - 300)
+        end = min(len(content), start + chance.choice((1, 1, 2, 4, 8, 64)))
+        accident = chance.randrange(7)
+        if accident < 3 and start < len(content):
+            content[start] ^= 1 << chance.randrange(8)
+        elif accident == 3:
+            del content[start:]
+        elif accident == 4:
+            content[start:end] = chance.choice((b"", b"\0", b"\xff" * 8, b"NaN", b"[" * 5000, b"9" * 20))
+        elif accident == 5:
+            content[start:start] = content[start:end]
+        else:
+            other = chance.randrange(len(content) + 1)
+            piece, there = content[start:end], content[other : other + end - start]
+            if len(piece) == len(there):
+                content[start:end], content[other : other + len(there)] = there, piece
+    return bytes(content)
+
+
+def spoilt(state, chance):
+    """The tensors with one of them renamed, exchanged, left out, or holding something else."""
+    state, (one, other) = dict(state), chance.sample(sorted(state), 2)
+    value, number = state[one].clone(), chance.choice((torch.nan, torch.inf, -torch.inf, 1e38, 1e-45, 0.0))
+    match chance.randrange(7):
+        case 0:
+            state[one], state[other] = state[other], state[one]
+        case 1:
+            names = ("a\0b", "", ".", "blocks.", "blocks.9.", "module.", f"module.{one}", f"module.{other}")
+            state[chance.choice(names)] = state.pop(one)
+        case 2:
+            del state[one]
+        case 3:
+            value.view(-1)[chance.randrange(value.numel())] = number
+            state[one] = value
+        case 4:
+            kinds = ("int64", "bool", "float16", "float64", "complex64", "float8_e5m2")
+            state[one] = value.to(getattr(torch, chance.choice(kinds)))
+        case 5:
+            turned = value.mT if value.ndim > 1 else value.flip(0)
+            state[one] = chance.choice((value[None], value[:0], value.sum(), turned))
+        case 6:
+            state[one] = torch.cat([value, value], chance.randrange(value.ndim))
+    return {name: value.contiguous() for name, value in state.items()}
+
+
+def in_safetensors(content):
+    """What a safetensors file says, read without its library: names, types and places in a JSON header."""
+    length = int.from_bytes(content[:8], "little")
+    kinds = {"F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64", "I32": "int32"}
+    kinds |= {"U32": "uint32", "BOOL": "bool", "C64": "complex64", "F8_E5M2": "float8_e5m2"}
+    found = {}
+    for name, about in json.loads(content[8 : 8 + length]).items():
+        if name != "__metadata__":
+            start, end = about["data_offsets"]
+            numbers = torch.tensor(list(content[8 + length :][start:end]), dtype=torch.uint8)
+            found[name] = numbers.view(getattr(torch, kinds[about["dtype"]])).reshape(about["shape"])
+    return found
+
+
+def plain(state):
+    return {re.sub(r"^(module\.)+", "", name): value for name, value in state.items()}
+
+
+def bits(state):
+    """What can be compared where NaNs are not equal to themselves, and float8 to nothing."""
+    return {name: (v.dtype, v.shape, v.flatten().view(torch.uint8).tolist()) for name, v in state.items()}
+
+
+def as_numbers(state):
+    return {name: value.float() for name, value in state.items()}
+
+
+def check_network(there, back):
+    def check(state):
+        assert bits(there(back(state))) == bits(as_numbers(state))
+
+    return check
+
+
+def check_probe(state):
+    (tensor,) = state.values()
+    weight, tensor = from_published_probe(state).weight[0], tensor.double()
+    for square in (0, 6, 13, 63):
+        here = tensor[:, :, square % 8, square // 8]
+        read = {EMPTY: here[0, :, 0] + here[1, :, 0], MINE: here[0, :, 2] + here[1, :, 1]}
+        read[THEIRS] = here[0, :, 1] + here[1, :, 2]
+        for kind, expected in read.items():
+            assert torch.equal(weight[square, kind], (expected / 2).float())
+
+
+STATES = {
+    "minGPT": (lambda: to_mingpt(a_model(4)), check_network(to_mingpt, lambda state: from_mingpt(state, 4))),
+    "TransformerLens": (
+        lambda: to_transformer_lens(a_model(4)),
+        check_network(to_transformer_lens, from_transformer_lens),
+    ),
+    "probe": (lambda: {"tensor": to_published_probe(a_probe(2), stage=1)}, check_probe),
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("container", ["pt", "older pt", "safetensors"])
+@pytest.mark.parametrize("content", STATES)
+def test_a_mutated_file_is_refused_or_read_as_it_says(content, container, seed, tmp_path):
+    make, check = STATES[content]
+    original, chance = make(), random.Random(f"{content} {container} {seed}")
+    path = tmp_path / ("file.safetensors" if container == "safetensors" else "file.pt")
+
+    def written(state):
+        if container == "safetensors":
+            return safetensors.torch.save(state)
+        bare = state["tensor"] if set(state) == {"tensor"} else state
+        return torch_bytes(bare, zipped=container == "pt")
+
+    healthy, refusals = written(original), 0
+    for _ in range(40):
+        if chance.random() < 0.7 or len(original) == 1:
+            path.write_bytes(damaged(healthy, chance))
+            said = original  # what is damaged and read after all is what was there, thanks to the checksums
+        else:
+            said = spoilt(original, chance)
+            path.write_bytes(written(said))
+        try:
+            state = read_state(path)
+            if container == "safetensors":  # which has none
+                said = in_safetensors(path.read_bytes())
+            if container != "older pt":
+                assert bits(state) == bits(plain(said))
+            check(state)
+        except OthelloEduError as error:
+            assert "weights_only" not in "".join(traceback.format_exception(error))
+            assert len(str(error)) < 1000
+            refusals += 1
+    assert refusals > 10
+
+
+BAD = (None, True, 4.0, 0, -1, 10**400, math.nan, math.inf, "", "topk", "a\0b", "\ud800", [], [[4]], {"k": 2})
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["standard", "topk", "older topk", "jumprelu"])
+def test_a_mutated_folder_of_an_sae_is_refused_or_read_as_it_says(kind, seed, tmp_path):
+    chance, older = random.Random(f"{kind} {seed}"), OLDER | {"k": None}
+    rewritten(tmp_path, kind.split()[-1], older if kind == "older topk" else {})
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    settings, weights = tmp_path / "cfg.json", tmp_path / "sae_weights.safetensors"
+    refusals = 0
+    for _ in range(60):
+        for path, content in files.items():
+            path.write_bytes(content)
+        match chance.randrange(4):
+            case 0:
+                settings.write_bytes(damaged(files[settings], chance))
+            case 1:
+                config = json.loads(files[settings])
+                one, other = chance.sample(sorted(config), 2)
+                config[one] = chance.choice((*BAD, config[other]))
+                settings.write_text(json.dumps(config))
+            case 2:
+                weights.write_bytes(damaged(files[weights], chance))
+            case 3:
+                weights.write_bytes(safetensors.torch.save(spoilt(read_state(weights), chance)))
+        try:
+            sae = read_saelens(tmp_path)
+        except CheckpointError as error:
+            assert len(str(error)) < 1000
+            refusals += 1
+            continue
+        # What is read computes what the file says: (x - b_dec) W_enc + b_enc, silenced, W_dec + b_dec.
+        config, said = json.loads(settings.read_bytes()), as_numbers(read_state(weights))
+        x = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+        before = (x - said["b_dec"]) @ said["W_enc"] + said["b_enc"]
+        if isinstance(sae, TopK):
+            assert sae.k == config.get("k", config.get("activation_fn_kwargs", {}).get("k"))
+            before[before < before.topk(sae.k).values[:, -1:]] = 0
+        elif isinstance(sae, JumpReLU):
+            before[before <= said["threshold"]] = 0
+        torch.testing.assert_close(sae.encode(x), before.relu())
+        torch.testing.assert_close(sae(x), before.relu() @ said["W_dec"] + said["b_dec"])
+    assert refusals > 10
 
 
 # The real TransformerLens and SAELens: `make test-interop` --------------------------------------------------
