@@ -33,6 +33,10 @@ SAE_FILE, SAE_CONFIG = "sae_weights.safetensors", "cfg.json"
 BARE = "tensor"  # what `read_state` calls the tensor of a file that holds one without a name
 WRAPPERS = re.compile(r"^((_orig_mod|module)\.)+|(?<=\.)_orig_mod\.")  # torch.compile's and DDP's, in names
 
+_shortened = reprlib.Repr()
+_shortened.maxstring = _shortened.maxother = 100
+_short = _shortened.repr  # for messages: what a foreign file says can be of any length
+
 
 def read_state(path: str | Path) -> dict[str, torch.Tensor]:
     """Tensors by name, from a `.safetensors` file or from a foreign PyTorch file.
@@ -44,8 +48,7 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
     """
     path = Path(path)
     try:
-        if not path.is_file():
-            raise FileNotFoundError("there is no such file")
+        _need_file(path)
         size = path.stat().st_size
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
@@ -61,6 +64,11 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
         return _named_tensors({BARE: state} if torch.is_tensor(state) else state, f"{path}", size)
     # Here, so that it does not come after PyTorch's own error, which tells how to switch its safety off.
     raise CheckpointError(f"{path} cannot be read as tensors: {fault}")
+
+
+def _need_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError("there is no such file")
 
 
 def _check_sums(path: Path) -> None:
@@ -88,21 +96,21 @@ def _named_tensors(state: State, where: str, size: int | None = None) -> dict[st
     for name, value in state.items():
         if not isinstance(name, str) or not torch.is_tensor(value):
             raise CheckpointError(
-                f"{where} holds something other than tensors by name: under {reprlib.repr(name)} "
+                f"{where} holds something other than tensors by name: under {_short(name)} "
                 f"a {type(value).__name__}; take the dict of weights out of it"
             )
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise CheckpointError(
-                f"{where}: {reprlib.repr(name)} is a sparse, quantized or meta tensor; save an ordinary one"
+                f"{where}: {_short(name)} is a sparse, quantized or meta tensor; save an ordinary one"
             )
         # A few bytes can stand for any number of numbers, if each is used many times.
         if size is not None and value.numel() * value.element_size() > size:
             raise CheckpointError(
-                f"{where}: {reprlib.repr(name)} has shape {list(value.shape)}, too much for {size} bytes"
+                f"{where}: {_short(name)} has shape {list(value.shape)}, too much for {size} bytes"
             )
         plain = WRAPPERS.sub("", name)
         if plain in tensors:
-            raise CheckpointError(f"{where} has {reprlib.repr(plain)} twice, with and without a prefix")
+            raise CheckpointError(f"{where} has {_short(plain)} twice, with and without a prefix")
         tensors[plain] = value.detach()
     return tensors
 
@@ -153,7 +161,9 @@ def _fault(path: Path, error: Exception) -> str:
         head = file.read(20)
     pytorch = head.startswith((b"PK", b"\x80"))
     if path.suffix == ".safetensors":
-        return "it is a PyTorch file or a pickle, not safetensors" if pytorch else f"it is damaged ({error})"
+        if pytorch:
+            return "it is a PyTorch file or a pickle, not safetensors"
+        return f"it is truncated or damaged ({str(error)[:200]})"
     if head[8:9] == b"{":
         return "it is a safetensors file: let its name end in .safetensors"
     if refused := re.search(r"GLOBAL ([\w.]+)", str(error)):
@@ -174,7 +184,7 @@ def _fault(path: Path, error: Exception) -> str:
         return "it is a TorchScript program; ask for its tensors alone: torch.save(model.state_dict(), …)"
     if inside and "data.pkl" not in inside:
         return "it is a zip archive, but none of PyTorch's"
-    return "it is cut off or damaged: fetch it again"
+    return "it is truncated or damaged: fetch it again"
 
 
 # Networks ------------------------------------------------------------------------------------------------
@@ -401,7 +411,7 @@ class _Reader:
                     )
                 unread.discard(theirs)
         if unread:
-            raise CheckpointError(f"{min(unread)!r} is no part of a GPT in {self.layout}'s names")
+            raise CheckpointError(f"{_short(min(unread))} is no part of a GPT in {self.layout}'s names")
 
 
 def _loaded(config: GPTConfig, weights: State) -> GPT:
@@ -530,7 +540,7 @@ def read_saelens(folder: str | Path) -> Autoencoder:
     if missing := sorted(set(needed) - set(tensors)):
         raise CheckpointError(f"{path} has no {missing[0]}")
     if unknown := sorted(set(tensors) - set(needed)):
-        raise CheckpointError(f"{path} has {unknown[0]!r}, which is no part of a {kind} SAE of this package")
+        raise CheckpointError(f"{path} has {_short(unknown[0])}, no part of a {kind} SAE of this package")
     read = {name: _numbers(value, f"{path}: {name}") for name, value in tensors.items()}
     encoder, decoder, bias, centre = (read[name] for name in needed[:4])
     threshold = read.get("threshold", bias)
@@ -546,7 +556,7 @@ def read_saelens(folder: str | Path) -> Autoencoder:
     for name, size in zip(("d_in", "d_sae"), encoder.shape, strict=True):
         if config.get(name, size) != size:
             raise CheckpointError(
-                f"{folder / SAE_CONFIG}: {name} is {reprlib.repr(config[name])}; the weights have {size}"
+                f"{folder / SAE_CONFIG}: {name} is {_short(config[name])}; the weights have {size}"
             )
     if kind == "standard":
         if not torch.equal(encoder, decoder.T) or centre.any():
@@ -569,6 +579,7 @@ def read_saelens(folder: str | Path) -> Autoencoder:
 def _read_config(path: Path) -> dict:
     """SAELens' cfg.json of an SAE that this package has; `architecture` and `k` as version 6 has them."""
     try:
+        _need_file(path)
         config = json.loads(path.read_text(encoding="utf-8"))
         fault = None if isinstance(config, dict) else f"it holds a {type(config).__name__}"
     except OSError as error:
@@ -583,7 +594,7 @@ def _read_config(path: Path) -> dict:
             raise CheckpointError(f"{path} {what}")
 
     def told(key):
-        return reprlib.repr(config.get(key))
+        return _short(config.get(key))
 
     # Before version 6 an activation was named beside the architecture, which it could make a TopK.
     activations = [config.get(key) for key in ("activation_fn_str", "activation_fn")]
@@ -599,7 +610,7 @@ def _read_config(path: Path) -> dict:
     for activation in activations:
         refuse_if(
             activation not in (None, "topk" if kind == "topk" else "relu"),
-            f"describes a {kind} SAE with the activation {reprlib.repr(activation)}; "
+            f"describes a {kind} SAE with the activation {_short(activation)}; "
             "this package has ReLUs, and the k largest of a topk SAE",
         )
     refuse_if(
@@ -625,10 +636,11 @@ def _read_config(path: Path) -> dict:
         )
         said = [k for k in (config.get("k"), older.get("k")) if k is not None]
         refuse_if(not said, "describes a topk SAE without its k")
+        for k in said:
+            whole = type(k) is int and k >= 1
+            refuse_if(not whole, f"says k: {_short(k)}; it must be a whole number, at least 1")
+        refuse_if(said[-1] != said[0], f"says k twice, {_short(said[0])} and {_short(said[-1])}")
         config["k"] = said[0]
-        whole = type(said[0]) is int and said[0] >= 1
-        refuse_if(not whole, f"says k: {told('k')}; it must be a whole number, at least 1")
-        refuse_if(said[-1] != said[0], f"says k twice, {told('k')} and {reprlib.repr(said[-1])}")
     return config
 
 

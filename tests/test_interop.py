@@ -500,8 +500,8 @@ IMPOSTORS = {
     "an LFS pointer": (lambda: LFS, "a Git LFS pointer.*git lfs pull"),
     "a page": (lambda: b"\xef\xbb\xbf\n <!DOCTYPE html>\n<html>Sign in</html>", "a page of HTML"),
     "nothing": (lambda: b"", "it is empty, 0 bytes"),
-    "half a file": (lambda: torch_bytes(WEIGHTS)[:900], "cut off or damaged"),
-    "half an older file": (lambda: torch_bytes(WEIGHTS, False)[:-100], "cut off or damaged"),
+    "half a file": (lambda: torch_bytes(WEIGHTS)[:900], "truncated or damaged"),
+    "half an older file": (lambda: torch_bytes(WEIGHTS, False)[:-100], "truncated or damaged"),
     "another archive": (lambda: zip_bytes("a/a.npy"), "a zip archive, but none of PyTorch's"),
     "TorchScript": (lambda: zip_bytes("a/constants.pkl"), "a TorchScript program"),
     "gzip": (lambda: gzip.compress(torch_bytes(WEIGHTS)), "a compressed file: unpack it"),
@@ -532,8 +532,8 @@ def test_a_file_that_is_something_else_is_told_what_it_is(impostor, tmp_path):
         (b"<html>", "a page of HTML"),
         (b"", "it is empty"),
         (torch_bytes(WEIGHTS), "a PyTorch file or a pickle, not safetensors"),
-        (safetensors.torch.save(WEIGHTS)[:-1], "it is damaged"),
-        (b'{"a": ' * 100_000, "it is damaged"),
+        (safetensors.torch.save(WEIGHTS)[:-1], "it is truncated or damaged"),
+        (b'{"a": ' * 100_000, "it is truncated or damaged"),
     ],
 )
 def test_so_is_one_that_calls_itself_safetensors(content, message, tmp_path):
@@ -544,6 +544,7 @@ def test_so_is_one_that_calls_itself_safetensors(content, message, tmp_path):
 def test_places_without_a_file_are_refused(tmp_path):
     for path in (tmp_path / "none.pt", tmp_path, f"{tmp_path}/a\0b.pt", tmp_path / ("long" * 200)):
         assert "cannot be read" in refused(read_state, path)
+        assert "cfg.json does not describe an SAE" in refused(read_saelens, path)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -728,6 +729,7 @@ def test_the_other_kinds_are_read_in_the_older_layout_too(tmp_path):
         ("topk", {"k": None, "activation_fn_kwargs": {"k": 3, "postact_fn": "id"}}, "only k is understood"),
         ("topk", {"activation_fn_kwargs": [3]}, "only k is understood"),
         ("topk", {"activation_fn_kwargs": {"k": 4}}, "k twice, 3 and 4"),
+        ("topk", {"activation_fn_kwargs": {"k": 3.0}}, "whole number"),
         ("topk", {"d_sae": 13}, "d_sae is 13; the weights have 12"),
         ("topk", {"d_in": "6"}, "d_in is '6'"),
         *[("topk", {"k": k}, "k: .*whole number") for k in (4.0, True, False, 0, -1, "4", [4], 1e400, {})],
@@ -811,8 +813,8 @@ def spoilt(state, chance):
         case 0:
             state[one], state[other] = state[other], state[one]
         case 1:
-            names = ("a\0b", "", ".", "blocks.", "blocks.9.", "module.", f"module.{one}", f"module.{other}")
-            state[chance.choice(names)] = state.pop(one)
+            names = ("a\0b", "x" * 5000, "", ".", "blocks.", "blocks.9.", "module.")
+            state[chance.choice((*names, f"module.{one}", f"module.{other}"))] = state.pop(one)
         case 2:
             del state[one]
         case 3:
@@ -858,7 +860,12 @@ def as_numbers(state):
 
 def check_network(there, back):
     def check(state):
-        assert bits(there(back(state))) == bits(as_numbers(state))
+        model = back(state)
+        written, said = there(model), as_numbers(state)
+        if said.pop("unembed.b_U", torch.zeros(1)).any():  # expressed through the last LayerNorm
+            said["ln_final.b"] = model.ln_f.bias.detach()
+        written.pop("unembed.b_U", None)
+        assert bits(written) == bits(said)
 
     return check
 
@@ -956,6 +963,8 @@ def test_a_mutated_folder_of_an_sae_is_refused_or_read_as_it_says(kind, seed, tm
         config, said = json.loads(settings.read_bytes()), as_numbers(read_state(weights))
         x = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
         before = (x - said["b_dec"]) @ said["W_enc"] + said["b_enc"]
+        if not before.isfinite().all():  # weights of 1e38 are finite, what they compute is not
+            continue
         if isinstance(sae, TopK):
             assert sae.k == config.get("k", config.get("activation_fn_kwargs", {}).get("k"))
             before[before < before.topk(sae.k).values[:, -1:]] = 0
