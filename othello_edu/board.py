@@ -1,5 +1,6 @@
 """`Board`: one immutable position that a person can read, print and play on; squares and notation."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,6 +32,53 @@ def parse_square(square: str | int) -> int:
         raise OthelloEduError(f"{square!r} is not a square: give its name, as in 'f5', or a number 0 to 63")
     square_name(square)
     return int(square)
+
+
+# A game as people write it. `widgets/othello.js` reads by the same rules: who changes one changes both.
+# Whatever is not a separator is a word; a word of none of the named kinds is refused.
+_SPACE = r"\s\ufeff"  # what Python and JavaScript, each a little differently, take for white space
+_SCORE = r"[0-9]{1,2}(?:/2)?"
+TRANSCRIPT_WORD = re.compile(
+    r"(?P<square>[a-h][1-8])|(?P<passed>--|pass|pa|ps)"
+    rf"|(?P<number>[0-9]+[{_SPACE}]*\.+)"
+    rf"|(?P<result>(?:\*|{_SCORE}-{_SCORE})(?![^{_SPACE},;|]))"
+    rf"|[^{_SPACE},;|-]+"
+)
+_SQUARES = {name: square for square, name in enumerate(SQUARE_NAMES)}
+
+
+def parse_transcript(text: str) -> tuple[list[int], list[int]]:
+    """Squares of one game as people write it, and before which ply each written pass stands.
+
+    Squares in any case, together or apart (spaces, `,` `;` `|` `-`), with or without move numbers (`1.`),
+    passes (`--`, `pa`, `ps`, `pass`), a result at the end (`40-24`, `1-0`, `1/2-1/2`, `*`) and a comment
+    (`#` to the end of the line). Raises OthelloEduError naming the ply and the word; whether moves and
+    passes are legal only playing them can tell.
+    """
+    if not isinstance(text, str):
+        raise OthelloEduError(f"a transcript is text such as 'f5d6c3', not {type(text).__name__}")
+    moves, passes, result = [], [], None
+    for found in TRANSCRIPT_WORD.finditer(re.sub(r"#[^\n]*", " ", text.lower())):
+        kind, word = found.lastgroup, found[0]
+        if result is not None:
+            raise OthelloEduError(f"ply {len(moves)}: {word[:20]!r} follows the result {result}")
+        if kind == "square":
+            moves.append(_SQUARES[word])
+        elif kind == "passed":
+            passes.append(len(moves))
+        elif kind == "result":
+            result = word
+        elif kind != "number":
+            raise OthelloEduError(f"ply {len(moves)}: {word[:20]!r} is neither a square nor a pass")
+    return moves, passes
+
+
+def passes_allowed(before: int, after: int) -> int:
+    """How many passes may be written behind a move: that which the rules force, or both at the end.
+
+    before, after: the player to move before and after it, as in `Board.to_move`.
+    """
+    return 2 if after == EMPTY else int(before == after)
 
 
 def squares_of(bits: int) -> tuple[int, ...]:
@@ -109,13 +157,24 @@ class Board:
 
     @classmethod
     def from_moves(cls, moves, board_size: int = 8) -> "Board":
-        """The position after a transcript (`"f5d6c3"`) or a sequence of squares or names."""
-        if isinstance(moves, str):
-            moves = [moves[at : at + 2] for at in range(0, len(moves), 2)]
-        board = cls.start(board_size)
-        for move in moves:
-            board = board.play(move)
+        """The position after a transcript (see `parse_transcript`) or a sequence of squares or names.
+
+        Raises IllegalMoveError for a move, or a pass that a transcript writes, against the rules.
+        """
+        moves, passes = parse_transcript(moves) if isinstance(moves, str) else (moves, [])
+        board, allowed = cls.start(board_size), 0
+        for ply, move in enumerate([*moves, None]):
+            if passes.count(ply) > allowed:
+                raise IllegalMoveError(board.why_no_pass())
+            if move is not None:
+                before, board = board.to_move, board.play(move)
+                allowed = passes_allowed(before, board.to_move)
         return board
+
+    def why_no_pass(self) -> str:
+        """What is wrong with a pass in this position, for the message of an error."""
+        may = ", ".join(self.legal_moves) or "nothing"
+        return f"{PLAYER_NAMES[self.to_move]} passes but can play {may}\n{self}"
 
     def _own_and_opponent(self):
         pair = (self.black, self.white) if self.to_move == BLACK else (self.white, self.black)

@@ -4,20 +4,21 @@ A pass is not a move: a player without a legal move is skipped, and whose turn i
 replaying the game, never from the parity of the ply.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from . import engine
-from .board import SQUARE_NAMES, Board
-from .engine import check_board_size, n_plies, playable_squares
+from .board import SQUARE_NAMES, Board, parse_transcript, passes_allowed
+from .engine import BLACK, check_board_size, n_plies, playable_squares
 from .errors import IllegalMoveError, OthelloEduError
 
 # The four centre squares hold discs from the start, so they are never a move and need no token.
 CENTRE = (27, 28, 35, 36)
 PADDING = 0
+_AT_ONCE = 4096  # games replayed together: 30 MB of positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,21 +50,16 @@ class Games:
 
     @classmethod
     def from_transcripts(cls, transcripts, board_size: int = 8) -> "Games":
-        """From strings such as `"f5d6c3"`, each checked by playing it."""
-        moves = np.full((len(transcripts), n_plies(board_size)), -1, np.int8)
-        for game, transcript in enumerate(transcripts):
-            names = [transcript[at : at + 2].lower() for at in range(0, len(transcript), 2)]
-            unknown = next((ply for ply, name in enumerate(names) if name not in SQUARE_NAMES), None)
-            if unknown is not None:
-                raise OthelloEduError(f"game {game}, ply {unknown}: {names[unknown]!r} is not a square")
-            if len(names) > moves.shape[1]:
-                raise OthelloEduError(
-                    f"game {game} has {len(names)} moves; at most {moves.shape[1]} fit the board"
-                )
-            moves[game, : len(names)] = [SQUARE_NAMES.index(name) for name in names]
-        games = cls(moves, board_size)
-        replay(games)
-        return games
+        """From strings such as `"f5d6c3"` or `"1. f5 d6 2. c3"`, each checked by playing it.
+
+        What may be written beside the squares, `board.parse_transcript` says. Raises OthelloEduError for
+        what is no transcript and IllegalMoveError for a move or a written pass against the rules; both
+        name the game and the ply.
+        """
+        if isinstance(transcripts, str) or not isinstance(transcripts, Iterable):
+            kind = type(transcripts).__name__
+            raise OthelloEduError(f"transcripts must be a list of them, such as ['f5d6c3'], not {kind}")
+        return games_from_texts(list(transcripts), "game {}".format, board_size)
 
     def __len__(self) -> int:
         return len(self.moves)
@@ -132,6 +128,59 @@ def replay(games: Games) -> Positions:
         except IllegalMoveError as reason:
             raise IllegalMoveError(f"game {game}, ply {ply}: {reason}") from None
     return Positions(*arrays, games.board_size)
+
+
+def replay_in_parts(
+    games: Games, where: Callable[[int], str] = "game {}".format, error=IllegalMoveError
+) -> Iterator[Positions]:
+    """Replay some thousands of games at a time; `where(game)` names one that breaks the rules."""
+    for start in range(0, len(games), _AT_ONCE):
+        some = games[start : start + _AT_ONCE]
+        *arrays, illegal = engine.replay_moves(some.moves, games.board_size)
+        if (illegal >= 0).any():
+            game = int(np.argmax(illegal >= 0))
+            ply = int(illegal[game])
+            try:
+                Board.from_moves(some.moves[game, : ply + 1], games.board_size)
+            except IllegalMoveError as reason:
+                raise error(f"{where(start + game)}, ply {ply}: {reason}") from None
+        yield Positions(*arrays, games.board_size)
+
+
+def games_from_texts(texts: Sequence[str], where: Callable[[int], str], board_size: int) -> Games:
+    """Games from one text each (`board.parse_transcript`), every move and every written pass played.
+
+    `where(game)` names a game in the messages of OthelloEduError and IllegalMoveError.
+    """
+    room, passes = n_plies(check_board_size(board_size)), {}
+    moves = np.full((len(texts), room), -1, np.int8)
+    for game, text in enumerate(texts):
+        try:
+            squares, written = parse_transcript(text)
+        except OthelloEduError as reason:
+            raise OthelloEduError(f"{where(game)}, {reason}") from None
+        if len(squares) > room:
+            size = f"{board_size}x{board_size}"
+            raise OthelloEduError(f"{where(game)} has {len(squares)} moves; {size} has room for {room}")
+        moves[game, : len(squares)] = squares
+        if written:
+            passes[game] = written
+    games, first = Games(moves, board_size), 0
+    for positions in replay_in_parts(games, where):
+        for game in range(first, first + len(positions)):
+            if game in passes:
+                _check_passes(games, game, passes[game], positions.to_move[game - first], where)
+        first += len(positions)
+    return games
+
+
+def _check_passes(games: Games, game: int, passes: list[int], to_move: np.ndarray, where) -> None:
+    """Every pass that a text writes must be one that the rules force."""
+    turns = [BLACK, *to_move.tolist()]
+    for ply in sorted(set(passes)):
+        if passes.count(ply) > (passes_allowed(*turns[ply - 1 : ply + 1]) if ply else 0):
+            board = Board.from_moves(games.moves[game, :ply], games.board_size)
+            raise IllegalMoveError(f"{where(game)}, ply {ply}: {board.why_no_pass()}")
 
 
 def random_games(n_games: int, seed: int, board_size: int = 8, first: int = 0) -> Games:

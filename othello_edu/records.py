@@ -14,34 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from . import engine
-from .board import PLAYER_NAMES, SQUARE_NAMES, Board
-from .engine import BLACK, EMPTY, WHITE, n_plies
-from .errors import IllegalMoveError, OthelloEduError, RecordError
+from .board import SQUARE_NAMES, TRANSCRIPT_WORD
+from .engine import BLACK, EMPTY, WHITE, check_board_size
+from .errors import OthelloEduError, RecordError
 from .files import atomic_write
-from .games import Games, Positions
+from .games import Games, games_from_texts, replay_in_parts
 
-_AT_ONCE = 4096  # games replayed together: 30 MB of positions
-_SQUARES = {name: square for square, name in enumerate(SQUARE_NAMES)}
 _NAMES = np.array([*SQUARE_NAMES, ""], "S2")  # the last entry is where square -1 looks
-_PASSES = frozenset(("--", "pa", "ps", "pass"))
-# Whatever is not a separator is a word, which must then be a square or a pass.
-_WORD = re.compile(r"[a-h][1-8]|pass|pa|ps|--|[^\s,;|-]+")
-
-
-def _positions(games: Games, where: Callable[[int], str], error=RecordError) -> Iterator[Positions]:
-    """Replay the games some thousands at a time; `where(game)` names a game that breaks the rules."""
-    for start in range(0, len(games), _AT_ONCE):
-        some = games[start : start + _AT_ONCE]
-        *arrays, illegal = engine.replay_moves(some.moves, games.board_size)
-        if (illegal >= 0).any():
-            game = int(np.argmax(illegal >= 0))
-            ply = int(illegal[game])
-            try:
-                Board.from_moves(some.moves[game, : ply + 1], games.board_size)
-            except IllegalMoveError as reason:
-                raise error(f"{where(start + game)}, ply {ply}: {reason}") from None
-        yield Positions(*arrays, games.board_size)
 
 
 def final_scores(games: Games) -> np.ndarray:
@@ -52,7 +31,7 @@ def final_scores(games: Games) -> np.ndarray:
     Raises IllegalMoveError for a game that breaks the rules.
     """
     scores = [np.zeros((0, 2), np.int64)]
-    for positions in _positions(games, "game {}".format, IllegalMoveError):
+    for positions in replay_in_parts(games):
         played = positions.valid.sum(axis=1)
         last = np.arange(len(played)), played - 1
         boards, over = positions.boards[last], (positions.to_move[last] == EMPTY) & (played > 0)
@@ -67,77 +46,50 @@ def final_scores(games: Games) -> np.ndarray:
 # Text: transcripts and PGN --------------------------------------------------------------------------
 
 
+# A byte order mark, or two characters with a zero byte each: so begins no text of games in UTF-8.
+_UTF_16 = re.compile(rb"\xff\xfe|\xfe\xff|(?:[^\0]\0){2}|(?:\0[^\0]){2}")
+
+
 def _read_text(path) -> str:
     raw = Path(path).read_bytes()
+    if _UTF_16.match(raw):
+        raise RecordError(f"{path}: this is text in UTF-16 (Windows calls it Unicode); save it as UTF-8")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")  # players' names in old files; moves are ASCII in either
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    # Programs of DOS end a text with Ctrl-Z.
+    return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\x1a \t\n")
 
 
-def _parse_moves(text: str, where: str, board_size: int) -> tuple[list[int], list[int]]:
-    """Squares of one game, and before which ply each explicit pass stands."""
-    moves, passes = [], []
-    for word in _WORD.findall(text.lower()):
-        if word in _SQUARES:
-            moves.append(_SQUARES[word])
-        elif word in _PASSES:
-            passes.append(len(moves))
-        else:
-            raise RecordError(f"{where}, ply {len(moves)}: {word[:20]!r} is neither a square nor a pass")
-    if len(moves) > n_plies(board_size):
-        size = f"{board_size}x{board_size}"
-        raise RecordError(f"{where} has {len(moves)} moves; {size} has room for {n_plies(board_size)}")
-    return moves, passes
-
-
-def _games_from_text(texts: Sequence[str], where: Callable[[int], str], board_size: int) -> Games:
-    """Games from the movetext of each, every move and every explicit pass checked by playing."""
-    moves = np.full((len(texts), n_plies(board_size)), -1, np.int8)
-    passes = {}
-    for game, text in enumerate(texts):
-        squares, passed = _parse_moves(text, where(game), board_size)
-        moves[game, : len(squares)] = squares
-        if passed:
-            passes[game] = passed
-    games = Games(moves, board_size)
-    first = 0
-    for positions in _positions(games, where):
-        for game in range(first, first + len(positions)):
-            for ply in sorted(set(passes.get(game, ()))):
-                _check_pass(ply, passes[game].count(ply), positions.to_move[game - first], games, game, where)
-        first += len(positions)
-    return games
-
-
-def _check_pass(ply: int, times: int, to_move: np.ndarray, games: Games, game: int, where) -> None:
-    """A pass that the file states must be one that the rules force: once, or by both at the end."""
-    over = ply > 0 and to_move[ply - 1] == EMPTY
-    mover = BLACK if ply < 2 else to_move[ply - 2]  # of the move before the pass
-    forced = ply > 0 and to_move[ply - 1] == mover
-    if times > (2 if over else 1 if forced else 0):
-        board = games.board(game, ply - 1)
-        may = ", ".join(board.legal_moves) or "nothing"
-        passing = PLAYER_NAMES[board.to_move]
-        raise RecordError(f"{where(game)}, ply {ply}: {passing} passes but can play {may}\n{board}")
+def _games_from_text(path, texts: Sequence[str], where: Callable[[int], str], board_size: int) -> Games:
+    """`games_from_texts`; what is wrong with a text is wrong with its file."""
+    check_board_size(board_size)
+    try:
+        return games_from_texts(texts, where, board_size)
+    except OthelloEduError as reason:
+        raise RecordError(f"{path}: {reason}") from None
 
 
 def read_transcripts(path, board_size: int = 8) -> Games:
     """Games written one to a line, such as `f5d6c3d3c4` or `F5 d6, C3`.
 
     Blank lines, and `#` with what follows it, are skipped; squares may be in capitals and stand apart
-    (spaces, tabs, `,` `;` `|` `-`). Passes need not be written (`--`, `pa` or `pass` if they are); a
-    line with separators alone, `-`, is a game without moves.
-    Raises RecordError naming the line, the game, the ply, the square and the board.
+    (spaces, tabs, `,` `;` `|` `-`), with move numbers (`1.`) and with a result at the end. Passes need
+    not be written (`--`, `pa` or `pass` if they are); a line with separators alone, `-`, is a game
+    without moves.
+    Raises RecordError naming the line, the game, the ply, the square and the board; also for a file in
+    which there are comments and no game.
     """
-    texts, lines = [], []
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+    texts, lines, text = [], [], _read_text(path)
+    for number, line in enumerate(text.split("\n"), start=1):
         line = line.partition("#")[0].strip()
         if line:
             texts.append(line)
             lines.append(number)
-    return _games_from_text(texts, lambda game: f"{path}: line {lines[game]} (game {game})", board_size)
+    if text.strip() and not texts:
+        raise RecordError(f"{path}: comments, and no game")
+    return _games_from_text(path, texts, lambda game: f"line {lines[game]} (game {game})", board_size)
 
 
 def write_transcripts(games: Games, path) -> None:
@@ -145,7 +97,7 @@ def write_transcripts(games: Games, path) -> None:
 
     Raises IllegalMoveError, before anything is written, for a game that breaks the rules.
     """
-    for _ in _positions(games, "game {}".format, IllegalMoveError):
+    for _ in replay_in_parts(games):
         pass
     lines = _NAMES[games.moves].view(f"S{2 * games.moves.shape[1]}").ravel().tolist()
     with atomic_write(path) as file:
@@ -162,12 +114,24 @@ class PgnFile:
 
 # Each pattern reads on to the end of what it began, closed or not, so that no file makes it start again
 # and again from the same place: reading takes time in proportion to the file's length.
-_PGN_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"?|\{[^}]*\}?|;[^\n]*')
-_PGN_TAG = r'\[\s*(\w+)\s+"((?:[^"\\\n]|\\.)*)"\s*\]'
-_PGN_SECTION = re.compile(rf"((?:{_PGN_TAG}\s*)*)([^\[]*)")
-_PGN_RESULT = re.compile(r"(?<!\S)(\*|\d{1,2}(?:/2)?-\d{1,2}(?:/2)?)(?!\S)")
-_PGN_NUMBER = re.compile(r"\b\d{1,3}\.+")
+_PGN_COMMENT = re.compile(r"\{[^}]*\}?|;[^\n]*")
+_PGN_BETWEEN = re.compile(rf"(?:[^\[{{;]+|{_PGN_COMMENT.pattern})+")  # up to the next tag
+_PGN_NAME = r"[\w:-]+"
+# Many programs escape neither quotes nor the backslash that is half of a letter in Shift-JIS, so a tag ends
+# at the last `"]` of its line. But several tags, or a tag and moves, may share a line: before the last comes
+# the quote that ends the value by PGN's own rule, and then the first `"]`, if such a thing follows there.
+_PGN_OPEN = rf'\[\s*({_PGN_NAME})\s*"'
+_PGN_CLOSE = r'"\s*\]'
+_PGN_FOLLOWS = (
+    rf'(?=[^\S\n]*(?:\n|\Z|\[\s*{_PGN_NAME}\s*"[^"\n]*"|[{{;*]|[a-hA-H][1-8]|[0-9]+\s*[./-]))'
+)
+_PGN_TAG = re.compile(
+    rf'{_PGN_OPEN}(?:((?:[^"\\\n]|\\.)*){_PGN_CLOSE}{_PGN_FOLLOWS}'
+    rf"|([^\n]*?){_PGN_CLOSE}{_PGN_FOLLOWS}|([^\n]*){_PGN_CLOSE})"
+)
+_NO_PGN_VALUE = re.compile("[\n\r\ud800-\udfff]")
 _PGN_ROSTER = ("Event", "Site", "Date", "Round", "Black", "White")  # always written, "?" if unknown
+_PGN_SPELLING = {name.casefold(): name for name in (*_PGN_ROSTER, "Result", "FEN")}
 
 
 def read_pgn_records(path, board_size: int = 8) -> PgnFile:
@@ -175,49 +139,92 @@ def read_pgn_records(path, board_size: int = 8) -> PgnFile:
 
     Tags (`[Black "…"]`), then moves, `1. f5 d6 2. c3`, and a result (`40-24`, `1-0`, `1/2-1/2`, `*`);
     move numbers, comments (`{…}`, `; …`) and the result may be missing. A pass is `--`, `pa` or
-    `pass`, or is left out. A result without a tag of its own becomes the tag `Result`; results are kept
-    as they stand, because a game lost on time need not agree with its board.
-    Raises RecordError naming the game, its first line, the ply, the square and the board.
+    `pass`, or is left out. Names of tags are compared without case, and the usual seven come back in
+    their usual spelling. In a value `\\"` and `\\\\` are escapes; any other backslash, and a quote that
+    should have been escaped, are kept. A result becomes the tag `Result` where there is none or where it
+    says `*` or `?`; otherwise the tag is kept as it stands, because a game lost on time need not agree
+    with its board.
+    Raises RecordError naming the game, its first line, the ply, the square and the board; also for a
+    file in which there are comments and no game.
     """
-    text = _PGN_COMMENT.sub(_without_comment, _read_text(path))
-    texts, headers, lines, line = [], [], [], 1
-    for section in _PGN_SECTION.finditer(text):
-        if section.start() == section.end() < len(text):
-            found = text[section.start() :].partition("\n")[0][:40]
-            raise RecordError(f'{path}: line {line}: {found!r} is not a tag such as [Black "…"]')
-        tags = _read_tags(section[1], f"{path}: line {line} (game {len(texts)})")
-        starts_at, line = line, line + section[1].count("\n")
-        # One section holds several games where games have no tags: each ends with its result.
-        pieces = _PGN_RESULT.split(section[4])
-        for moves, result in zip(pieces[::2], [*pieces[1::2], None], strict=True):
-            if moves.strip() or tags or result:
+    texts, headers, lines, tags, starts, anything = [], [], [], {}, 1, False
+    for line, name, text in _pgn_parts(path, _read_text(path)):
+        anything = True
+        if name is not None:
+            starts = starts if tags else line
+            _add_tag(tags, name, text, f"{path}: line {starts} (game {len(texts)})")
+            continue
+        # Games without tags stand one after another: each ends with its result.
+        for moves, result in _until_results(text):
+            if moves.strip() or result:
                 blank = moves[: len(moves) - len(moves.lstrip())].count("\n")
-                lines.append(starts_at if tags else line + blank)
-                texts.append(_PGN_NUMBER.sub(" ", moves))
-                headers.append({"Result": result, **tags} if result else tags)
-            tags, line = {}, line + moves.count("\n")
-    where = "{}: line {} (game {})".format
+                lines.append(starts if tags else line + blank)
+                texts.append(moves)
+                headers.append(_with_result(tags, result))
+                tags = {}
+            line += moves.count("\n")
+    if tags:
+        lines.append(starts)
+        texts.append("")
+        headers.append(tags)
+    if anything and not texts:
+        raise RecordError(f"{path}: comments, and no game")
     return PgnFile(
-        _games_from_text(texts, lambda game: where(path, lines[game], game), board_size), tuple(headers)
+        _games_from_text(path, texts, lambda game: f"line {lines[game]} (game {game})", board_size),
+        tuple(headers),
     )
 
 
+def _pgn_parts(path, text: str) -> Iterator[tuple[int, str | None, str]]:
+    """The parts of a PGN file with the line of each: a tag's name and value, or None and a stretch of moves.
+
+    In moves are line breaks where comments were, so that their lines can be counted.
+    """
+    at, line = 0, 1
+    while at < len(text):
+        part = _PGN_TAG.match(text, at) or _PGN_BETWEEN.match(text, at)
+        if part is None:
+            found = text[at : at + 40].partition("\n")[0]
+            raise RecordError(f'{path}: line {line}: {found!r} is not a tag such as [Black "…"]')
+        if part.re is _PGN_TAG:
+            value = next(value for value in part.groups()[1:] if value is not None)
+            yield line, part[1], re.sub(r'\\(["\\])', r"\1", value)
+        else:
+            yield line, None, _PGN_COMMENT.sub(_without_comment, part[0])
+        at, line = part.end(), line + part[0].count("\n")
+
+
 def _without_comment(found: re.Match) -> str:
-    """Nothing but the line breaks of a comment, so that lines keep their numbers; quoted values stay."""
-    text = found[0]
-    never_closed = text[0] == "{" and text[-1] != "}"  # is left for the moves, where it is refused
-    return text if text[0] == '"' or never_closed else " " + "\n" * text.count("\n")
+    """Nothing but the line breaks of a comment, so that lines keep their numbers."""
+    never_closed = found[0][0] == "{" and found[0][-1] != "}"  # is left for the moves, where it is refused
+    return found[0] if never_closed else " " + "\n" * found[0].count("\n")
 
 
-def _read_tags(text: str, where: str) -> dict[str, str]:
-    tags = {}
-    for name, value in re.findall(_PGN_TAG, text):
-        if name in tags:
-            raise RecordError(f"{where} has the tag {name} twice; give each game its tags once")
-        if name == "FEN":
-            raise RecordError(f"{where} has a tag FEN; only games from the usual start are read")
-        tags[name] = re.sub(r"\\(.)", r"\1", value)
-    return tags
+def _until_results(text: str) -> Iterator[tuple[str, str | None]]:
+    """The moves of games that stand one after another, each with the result that ends it, if any."""
+    text, at = text.lower(), 0
+    for word in TRANSCRIPT_WORD.finditer(text):
+        if word.lastgroup == "result":
+            yield text[at : word.start()], word[0]
+            at = word.end()
+    yield text[at:], None
+
+
+def _add_tag(tags: dict[str, str], name: str, value: str, where: str) -> None:
+    known = _PGN_SPELLING.get(name.casefold(), name)
+    if known.casefold() in map(str.casefold, tags):
+        raise RecordError(f"{where} has the tag {name} twice; give each game its tags once")
+    if known == "FEN":
+        raise RecordError(f"{where} has a tag FEN; only games from the usual start are read")
+    tags[known] = value
+
+
+def _with_result(tags: dict[str, str], result: str | None) -> dict[str, str]:
+    """The tags of a game, and the result behind its moves where the tags do not know one."""
+    known = tags.get("Result")
+    if result is None or (known is not None and (result == "*" or known not in ("*", "?", ""))):
+        return tags
+    return {**tags, "Result": result}
 
 
 def read_pgn(path, board_size: int = 8) -> Games:
@@ -231,35 +238,44 @@ def write_pgn(games: Games, path, headers: Sequence[Mapping[str, str]] | None = 
     headers: the tags of each game, one mapping per game; the usual six are written as "?" if unknown.
     The result is black's discs and white's (`final_scores`), or `*` for an unfinished game, unless a
     tag `Result` says otherwise.
-    Raises OthelloEduError for tags that do not fit, IllegalMoveError for a game that breaks the rules.
+    Raises OthelloEduError for tags that `read_pgn` would refuse, IllegalMoveError for a game that breaks
+    the rules.
     """
-    headers = [{}] * len(games) if headers is None else headers
+    headers = [{}] * len(games) if headers is None else list(headers)
     if len(headers) != len(games):
         raise OthelloEduError(f"headers has tags for {len(headers)} games; there are {len(games)} games")
     scores, turns = final_scores(games), []
-    for positions in _positions(games, "game {}".format, IllegalMoveError):
+    for positions in replay_in_parts(games):
         turns.extend(positions.to_move)
     texts = []
     for game, (given, (black, white)) in enumerate(zip(headers, scores, strict=True)):
         finished = black + white == games.board_size**2
-        tags = {**dict.fromkeys(_PGN_ROSTER, "?"), "Result": f"{black}-{white}" if finished else "*", **given}
-        result = str(tags["Result"])
+        tags = {**dict.fromkeys(_PGN_ROSTER, "?"), "Result": f"{black}-{white}" if finished else "*"}
+        tags |= _checked_tags(given, f"game {game}")
         moves = _pgn_turns(games.moves[game], turns[game])
-        moves.append(result if _PGN_RESULT.fullmatch(result) else "*")
-        lines = [_pgn_tag(name, value, game) for name, value in tags.items()]
+        result = TRANSCRIPT_WORD.fullmatch(tags["Result"])
+        moves.append(result[0] if result and result.lastgroup == "result" else "*")
+        lines = ['[{} "{}"]'.format(name, re.sub(r'(["\\])', r"\\\1", value)) for name, value in tags.items()]
         lines += ["", *(" ".join(moves[at : at + 8]) for at in range(0, len(moves), 8)), "", ""]
         texts.append("\n".join(lines))
     with atomic_write(path, "w") as file:
         file.writelines(texts)
 
 
-def _pgn_tag(name: str, value: str, game: int) -> str:
-    value = str(value)
-    if not re.fullmatch(r"\w+", name) or "\n" in value or "\r" in value:
-        raise OthelloEduError(
-            f"game {game}, tag {name!r}, value {value!r}: a name is a word, a value one line"
-        )
-    return '[{} "{}"]'.format(name, value.replace("\\", "\\\\").replace('"', '\\"'))
+def _checked_tags(given: Mapping[str, str], where: str) -> dict[str, str]:
+    """Tags to write, as they will be read."""
+    if not isinstance(given, Mapping):
+        raise OthelloEduError(f"{where}: its tags are a mapping such as {{'Black': '…'}}, not {given!r}")
+    tags = {}
+    for name, value in given.items():
+        value = str(value)
+        if not isinstance(name, str) or not re.fullmatch(_PGN_NAME, name) or _NO_PGN_VALUE.search(value):
+            raise OthelloEduError(
+                f"{where}, tag {name!r}, value {value!r}: a name is a word (letters, digits, `_`, `-`, `:`), "
+                "a value one line of characters that UTF-8 knows"
+            )
+        _add_tag(tags, name, value, where)
+    return tags
 
 
 def _pgn_turns(moves: np.ndarray, to_move: np.ndarray) -> list[str]:
@@ -318,6 +334,7 @@ class WthorFile:
     black_discs: uint8 [n_games], black's final discs as recorded, empty squares credited to the winner.
     theoretical: uint8 [n_games], black's final discs had both played perfectly from the moment when
     `theoretical_empties` squares were empty.
+    solitaire: 1 if the games are solitaires, 0 in an archive of tournaments; kept as it stands.
     """
 
     games: Games
@@ -328,17 +345,21 @@ class WthorFile:
     black_discs: np.ndarray
     theoretical: np.ndarray
     theoretical_empties: int
+    solitaire: int = 0
 
     def __len__(self) -> int:
         return len(self.games)
 
 
-def _wthor_header(path, raw: bytes, n_records: str, record_length: int) -> np.void:
-    """The header of a WTHOR file, once its length has been found to agree with it."""
+def _wthor_header(path, raw: bytes) -> np.void:
     if len(raw) < _WTHOR_HEADER.itemsize:
         raise RecordError(f"{path}: a WTHOR file starts with a header of 16 bytes; this file has {len(raw)}")
-    header = np.frombuffer(raw, _WTHOR_HEADER, 1)[0]
-    announced, (records, left) = int(header[n_records]), divmod(len(raw) - 16, record_length)
+    return np.frombuffer(raw, _WTHOR_HEADER, 1)[0]
+
+
+def _check_wthor_length(path, raw: bytes, announced: int, record_length: int) -> None:
+    """The length of a WTHOR file must agree with the number of records in its header."""
+    records, left = divmod(len(raw) - 16, record_length)
     if records < announced:
         raise RecordError(
             f"{path}: the header announces {announced} records, but the file ends within record {records} "
@@ -347,7 +368,6 @@ def _wthor_header(path, raw: bytes, n_records: str, record_length: int) -> np.vo
     if records > announced or left:
         more = len(raw) - 16 - announced * record_length
         raise RecordError(f"{path}: {more} bytes follow the last of the {announced} records announced")
-    return header
 
 
 def read_wthor_records(path) -> WthorFile:
@@ -358,10 +378,12 @@ def read_wthor_records(path) -> WthorFile:
     Source: the French federation's WThor base, https://www.ffothello.org/informatique/la-base-wthor
     """
     raw = Path(path).read_bytes()
-    header = _wthor_header(path, raw, "n_games", _WTHOR_RECORD.itemsize)
+    header = _wthor_header(path, raw)
+    # Before the length: the records of another board have another length.
     if header["board_size"] not in (0, 8):
         size = header["board_size"]
         raise RecordError(f"{path}: games on a {size}x{size} board; only 8x8 WTHOR files are read")
+    _check_wthor_length(path, raw, int(header["n_games"]), _WTHOR_RECORD.itemsize)
     records = np.frombuffer(raw, _WTHOR_RECORD, offset=_WTHOR_HEADER.itemsize)
     moves = _WTHOR_SQUARES[records["moves"]]
     wrong = (moves == _NO_SQUARE) | np.pad((moves[:, :-1] < 0) & (moves[:, 1:] >= 0), ((0, 0), (1, 0)))
@@ -374,7 +396,7 @@ def read_wthor_records(path) -> WthorFile:
         record = int(np.argmax(records["black_discs"] > 64))
         raise RecordError(f"{path}: record {record}: black has {records['black_discs'][record]} discs of 64")
     games = Games(moves, 8)
-    for _ in _positions(games, lambda game: f"{path}: record {game}"):
+    for _ in replay_in_parts(games, lambda game: f"{path}: record {game}", RecordError):
         pass
     try:
         year = 100 * int(header["century"]) + int(header["year_of_century"])
@@ -390,6 +412,7 @@ def read_wthor_records(path) -> WthorFile:
         black_discs=records["black_discs"].copy(),
         theoretical=records["theoretical"].copy(),
         theoretical_empties=int(header["theoretical_empties"]),
+        solitaire=int(header["solitaire"]),
     )
 
 
@@ -406,7 +429,7 @@ def write_wthor_records(file: WthorFile, path) -> None:
     games, n_games = file.games, len(file.games)
     if games.board_size != 8:
         raise OthelloEduError(f"WTHOR holds games on 8x8; these are on {games.board_size}x{games.board_size}")
-    for _ in _positions(games, "game {}".format, IllegalMoveError):
+    for _ in replay_in_parts(games):
         pass
     header, records = np.zeros(1, _WTHOR_HEADER), np.zeros(n_games, _WTHOR_RECORD)
     for name in ("players", "tournaments", "black_discs", "theoretical"):
@@ -420,7 +443,8 @@ def write_wthor_records(file: WthorFile, path) -> None:
             raise OthelloEduError(f"{name} must lie in 0..{most}")
         records[name] = values
     records["moves"] = _WTHOR_BYTES[games.moves]
-    for name, value in (("year", file.year), ("theoretical_empties", file.theoretical_empties)):
+    for name in ("year", "theoretical_empties", "solitaire"):
+        value = getattr(file, name)
         if not 0 <= value <= np.iinfo(header[name].dtype).max:
             raise OthelloEduError(f"{name} is {value}; it must lie in 0..{np.iinfo(header[name].dtype).max}")
         header[name] = value
@@ -448,6 +472,6 @@ def read_wthor_names(path) -> list[str]:
     if length is None:
         raise RecordError(f"{path}: names of players are in .JOU files, names of tournaments in .TRN files")
     raw = Path(path).read_bytes()
-    _wthor_header(path, raw, "n_names", length)
+    _check_wthor_length(path, raw, int(_wthor_header(path, raw)["n_names"]), length)
     names = [raw[at : at + length].partition(b"\0")[0] for at in range(16, len(raw), length)]
     return [name.decode("latin-1") for name in names]

@@ -82,9 +82,14 @@ def test_transcripts_and_games_are_two_ways_to_write_the_same(seed, size):
 @pytest.mark.parametrize(
     "transcripts, message",
     [
-        (["f5", "f5x9"], "game 1, ply 1: 'x9' is not a square"),
-        (["f5d"], "game 0, ply 1: 'd' is not a square"),
-        (["f5" * 61], "game 0 has 61 moves; at most 60"),
+        (["f5", "f5x9"], "game 1, ply 1: 'x9' is neither a square nor a pass"),
+        (["f5d"], "game 0, ply 1: 'd' is neither a square nor a pass"),
+        (["f5" * 61], "game 0 has 61 moves; 8x8 has room for 60"),
+        (["f5", "f5--d6"], r"game 1, ply 1: white passes but can play f4, d6, f6\n.*a b c d"),
+        (["f5 d6 34-30 c3"], "game 0, ply 2: 'c3' follows the result 34-30"),
+        (["f5", 37], "game 1, a transcript is text such as 'f5d6c3', not int"),
+        ("f5d6", "transcripts must be a list of them, .* not str"),
+        (None, "transcripts must be a list of them, .* not NoneType"),
         (["f5d6", "f5d6c3", "f5d6a1"], r"game 2, ply 2: black cannot play a1: .*\n.*a b c d"),
     ],
 )

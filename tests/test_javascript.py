@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import random
 import re
 import subprocess
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import transcript_cases
 
 import othello_edu as oe
 from othello_edu.board import SQUARE_NAMES
+from othello_edu.errors import OthelloEduError
 from othello_edu.pretrained import model_folder
 from othello_edu.probes import LinearProbe
 from othello_edu.widgets.modules import FOLDER, esm
@@ -107,19 +110,81 @@ def test_flips_are_those_of_python(run):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("f5d6x3", "Move 3: “x3” is not a square"),
+        ("f5d6x3", "Move 3: “x3” is neither a square (a1 to h8) nor a pass"),
         ("f5d6a1", "Move 3: black cannot play a1: it turns nothing over (legal: "),
         ("f5f5", "Move 2: white cannot play f5: the square is taken"),
-        ("f5d", "Move 2: “d” is not a square"),
+        ("f5d", "Move 2: “d” is neither a square"),
+        ("f5--d6", "Move 2: white passes but can play f4, d6, f6"),
+        (f"{transcript_cases.WIPE_OUT} -- -- --", "Move 10: nobody passes but can play nothing"),
+        ("f5 d6 34-30 c3", "Move 3: “c3” follows the result 34-30"),
     ],
 )
 def test_a_transcript_that_is_wrong_is_told_where(run, text, message):
     assert run("return problem(() => othello.parseTranscript(given));", text).startswith(message)
 
 
+PARSE = """
+return given.map(([text, size]) => {
+  try { return othello.transcript(othello.parseTranscript(text, size)); } catch (error) { return [error.message]; }
+});
+"""
+
+
 def test_transcripts_are_read_as_people_write_them(run):
-    code = "return given.map((text) => othello.transcript(othello.parseTranscript(text)));"
-    assert run(code, ["f5d6c3", "F5 D6 C3", "1. f5 2. d6 3. c3", "f5, d6,\nc3", ""]) == ["f5d6c3"] * 4 + [""]
+    """The table that `test_records.py` goes through in Python."""
+    found = run(PARSE, [case[:2] for case in transcript_cases.READ])
+    for (text, _, moves), answer in zip(transcript_cases.READ, found, strict=True):
+        assert answer == moves, text
+
+
+def test_transcripts_are_refused_where_python_refuses_them(run):
+    found = run(PARSE, [case[:2] for case in transcript_cases.REFUSED])
+    for (text, _, ply), answer in zip(transcript_cases.REFUSED, found, strict=True):
+        assert isinstance(answer, list) and answer[0].startswith(f"Move {ply + 1}: "), (text, answer)
+
+
+def in_python(text, board_size):
+    try:
+        return oe.Games.from_transcripts([text], board_size).transcript(0)
+    except OthelloEduError:
+        return None
+
+
+def agree_on_texts(run, texts):
+    """Node and Python read, and refuse, the same texts; returns how many they read."""
+    wanted = [in_python(*text) for text in texts]
+    found = [answer if isinstance(answer, str) else None for answer in run(PARSE, texts)]
+    for text, answer, moves in zip(texts, found, wanted, strict=True):
+        assert answer == moves, text
+    return sum(moves is not None for moves in wanted)
+
+
+def test_texts_put_together_at_random_are_read_or_refused_as_in_python(run):
+    rng = random.Random(31)
+    marks = [*" ,;|-#.*", "--", "1.", "2 .", "3...", "pa", "PASS", "ps", "34-30", "1/2-1/2", "\n", "x", "f", "5"]
+    texts = []
+    for size in (4, 6, 8):
+        games = oe.random_games(700, seed=31, board_size=size)
+        for game in range(len(games)):
+            moves = re.findall("..", games.transcript(game))
+            words = moves[: rng.randrange(len(moves) + 1)]
+            for _ in range(rng.randrange(6)):
+                words.insert(rng.choice([rng.randrange(len(words) + 1), len(words)]), rng.choice(marks))
+            texts.append([rng.choice(["", " ", "-"]).join(words), size])
+        # Somebody passes wherever it is written; it is legal in one place of many games.
+        to_move = oe.replay(games).to_move
+        for game, ply in np.argwhere((to_move[:, 1:] == to_move[:, :-1]) & (to_move[:, 1:] > 0))[:200]:
+            line = games.transcript(game)
+            at = 2 * (ply + rng.choice([1, 2, 2, 2, 3]))
+            texts.append([line[:at] + rng.choice(["--", " pa ", "pass"]) + line[at:], size])
+    n_read = agree_on_texts(run, texts)
+    assert 800 < n_read < len(texts) - 800
+
+
+def test_every_character_separates_moves_in_both_or_in_neither(run):
+    characters = [chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000]
+    n_read = agree_on_texts(run, [[f"f5{character}d6", 8] for character in characters])
+    assert 25 < n_read < 50
 
 
 def test_squares_outside_a_small_board_are_refused(run):

@@ -429,7 +429,7 @@ def test_transcripts_are_pasted_and_copied(show):
     field.fill("1. " + moves.upper())
     page.get_by_role("button", name="Load").click()
     assert page.evaluate("[state.moves, state.ply]") == [moves, 12]
-    for wrong, message in [("f5d6a1", "Move 3: black cannot play a1"), ("f5hello", "“he” is not a square")]:
+    for wrong, message in [("f5d6a1", "Move 3: black cannot play a1"), ("f5hello", "“hello” is neither a square")]:
         field.fill(wrong)
         field.press("Enter")
         assert message in page.get_by_role("alert").inner_text()

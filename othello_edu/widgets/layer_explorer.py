@@ -98,8 +98,9 @@ class LayerExplorer(PlayableGame):
                 )
             about |= {"config": asdict(model.config), "context": model.config.n_ctx}
             about["network"] = fingerprint(model)
-            if keep:
-                arrays = _along(model, probe, moves)
+        moves = Games.from_transcripts([moves], board_size).transcript(0)
+        if keep and model is not None:
+            arrays = _along(model, probe, moves)
         if arrays is not None:
             given = _packed(moves, board_size, *arrays)
             n_stages = given["stages"]
@@ -228,7 +229,7 @@ def _packed(moves, board_size, boards, following=None) -> dict:
     if not np.isfinite(boards).all() or np.abs(boards.sum(-1) - 1).max() > 1e-3 or boards.min() < 0:
         raise OthelloEduError("boards must be probabilities: of empty, mine and theirs, which add up to one")
     n_stages, n_plies = boards.shape[:2]
-    given = {"moves": moves.lower(), "stages": n_stages}
+    given = {"moves": moves, "stages": n_stages}
     sure = np.clip(np.rint((3 * boards.max(-1) - 1) / 2 * _SURE_STEPS), 0, _SURE_STEPS)
     given["boards"] = _base64(((_SURE_STEPS + 1) * boards.argmax(-1) + sure).astype(np.uint8))
     if following is not None:

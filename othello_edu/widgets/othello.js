@@ -100,16 +100,39 @@ export function replay(moves, size = 8) {
   return positions;
 }
 
-// Moves from a text as people write it: any case, with or without spaces, commas and move numbers ("1. f5 d6").
-// Throws an Error that names the first thing that is no square, or the first move that is not legal.
+// A game as people write it, by the rules of `board.py`: who changes one changes both. Whatever is not a
+// separator is a word; a word of none of the named kinds is refused.
+const SPACE = "\\s\\x1c-\\x1f\\x85"; // what JavaScript and Python, each a little differently, take for white space
+const SCORE = "[0-9]{1,2}(?:/2)?";
+const TRANSCRIPT_WORD = new RegExp([
+  "(?<square>[a-h][1-8])", "(?<passed>--|pass|pa|ps)", `(?<number>[0-9]+[${SPACE}]*\\.+)`,
+  `(?<result>(?:\\*|${SCORE}-${SCORE})(?![^${SPACE},;|]))`, `(?<other>[^${SPACE},;|-]+)`,
+].join("|"), "g");
+
+// Moves from a text: squares in any case, together or apart (spaces, "," ";" "|" "-"), with or without move
+// numbers ("1. f5 d6"), passes ("--", "pa", "ps", "pass"), a result at the end and comments ("# …"). Throws an
+// Error that names the first word that is neither, or the first move or pass that is not legal.
 export function parseTranscript(text, size = 8) {
-  const bare = text.toLowerCase().replace(/\d+\s*\./g, " ").replace(/[\s,;]+/g, "");
-  const names = bare.match(/..?/g) ?? [];
-  const moves = names.map(parseSquare);
-  const unknown = moves.indexOf(-1);
-  if (unknown >= 0) throw new Error(`Move ${unknown + 1}: “${names[unknown]}” is not a square; squares are a1 to h8`);
-  replay(moves, size);
+  const moves = [], passes = [];
+  let result = null;
+  for (const { 0: word, groups } of text.toLowerCase().replace(/#[^\n]*/g, " ").matchAll(TRANSCRIPT_WORD)) {
+    const here = `Move ${moves.length + 1}`, short = [...word].slice(0, 20).join("");
+    if (result) throw new Error(`${here}: “${short}” follows the result ${result}`);
+    if (groups.square) moves.push(parseSquare(word));
+    else if (groups.passed) passes.push(moves.length);
+    else if (groups.result) result = word;
+    else if (groups.other) throw new Error(`${here}: “${short}” is neither a square (a1 to h8) nor a pass`);
+  }
+  const positions = replay(moves, size);
+  for (const ply of passes) checkPasses(positions[ply], passes.filter((at) => at === ply).length, ply);
   return moves;
+}
+
+// Passes that are written must be those that the rules force: one behind a move, or both players' at the end.
+function checkPasses({ toMove, passed, legal }, written, ply) {
+  if (written > (toMove === 0 ? 2 : passed ? 1 : 0)) {
+    throw new Error(`Move ${ply + 1}: ${PLAYERS[toMove]} passes but can play ${legal.map(squareName).join(", ") || "nothing"}`);
+  }
 }
 
 export const transcript = (moves) => moves.map(squareName).join("");

@@ -3,7 +3,7 @@
 import anywidget
 import traitlets
 
-from ..board import Board
+from ..board import Board, parse_square, square_name
 from ..engine import check_board_size
 from ..errors import OthelloEduError
 from ..games import Games
@@ -32,7 +32,7 @@ class PlayableGame(Pictured, anywidget.AnyWidget):
         with self.hold_sync():
             self.set_trait("board_size", board_size)
             self.moves = moves
-            self.ply = len(moves) // 2 if ply is None else ply
+            self.ply = len(self.moves) // 2 if ply is None else ply
             self.title = title
             for name, value in traits.items():
                 self.set_trait(name, value)
@@ -44,7 +44,7 @@ class PlayableGame(Pictured, anywidget.AnyWidget):
 
     def play(self, move: str) -> None:
         """Play a move such as "d3" from the position that is shown; what had been undone is forgotten."""
-        self.moves = self.moves[: 2 * self.ply] + move
+        self.moves = self.moves[: 2 * self.ply] + square_name(parse_square(move))
         self.ply += 1
 
     def undo(self) -> None:
@@ -53,9 +53,8 @@ class PlayableGame(Pictured, anywidget.AnyWidget):
 
     @traitlets.validate("moves")
     def _check_moves(self, proposal):
-        moves = proposal["value"].lower()
-        Games.from_transcripts([moves], self.board_size)
-        return moves
+        # As "f5d6c3", however it was written: the browser takes two letters for a move.
+        return Games.from_transcripts([proposal["value"]], self.board_size).transcript(0)
 
     @traitlets.validate("ply")
     def _check_ply(self, proposal):
