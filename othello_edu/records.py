@@ -88,7 +88,7 @@ def read_transcripts(path, board_size: int = 8) -> Games:
             texts.append(line)
             lines.append(number)
     if text.strip() and not texts:
-        raise RecordError(f"{path}: comments, and no game")
+        raise RecordError(f"{path}: there are comments in it and no game")
     return _games_from_text(path, texts, lambda game: f"line {lines[game]} (game {game})", board_size)
 
 
@@ -122,9 +122,8 @@ _PGN_NAME = r"[\w:-]+"
 # the quote that ends the value by PGN's own rule, and then the first `"]`, if such a thing follows there.
 _PGN_OPEN = rf'\[\s*({_PGN_NAME})\s*"'
 _PGN_CLOSE = r'"\s*\]'
-_PGN_FOLLOWS = (
-    rf'(?=[^\S\n]*(?:\n|\Z|\[\s*{_PGN_NAME}\s*"[^"\n]*"|[{{;*]|[a-hA-H][1-8]|[0-9]+\s*[./-]))'
-)
+_PGN_MOVES = r"(?:[0-9]{1,3}\s*\.+\s*)?(?:[a-hA-H][1-8]|[{;*])|[0-9]{1,2}(?:/2)?-[0-9]"
+_PGN_FOLLOWS = rf'(?=[^\S\n]*(?:\n|\Z|\[\s*{_PGN_NAME}\s*"[^"\n]*"|{_PGN_MOVES}))'
 _PGN_TAG = re.compile(
     rf'{_PGN_OPEN}(?:((?:[^"\\\n]|\\.)*){_PGN_CLOSE}{_PGN_FOLLOWS}'
     rf"|([^\n]*?){_PGN_CLOSE}{_PGN_FOLLOWS}|([^\n]*){_PGN_CLOSE})"
@@ -147,18 +146,21 @@ def read_pgn_records(path, board_size: int = 8) -> PgnFile:
     Raises RecordError naming the game, its first line, the ply, the square and the board; also for a
     file in which there are comments and no game.
     """
-    texts, headers, lines, tags, starts, anything = [], [], [], {}, 1, False
-    for line, name, text in _pgn_parts(path, _read_text(path)):
-        anything = True
+    text = _read_text(path)
+    texts, headers, lines, tags, starts = [], [], [], {}, 1
+    for line, name, part in _pgn_parts(path, text):
         if name is not None:
             starts = starts if tags else line
-            _add_tag(tags, name, text, f"{path}: line {starts} (game {len(texts)})")
+            _add_tag(tags, name, part, f"{path}: line {starts} (game {len(texts)})")
             continue
         # Games without tags stand one after another: each ends with its result.
-        for moves, result in _until_results(text):
-            if moves.strip() or result:
+        for moves, result in _until_results(part):
+            if result or moves.replace(",", " ").replace("|", " ").strip():
                 blank = moves[: len(moves) - len(moves.lstrip())].count("\n")
                 lines.append(starts if tags else line + blank)
+                if "#" in moves:
+                    where = f"{path}: line {lines[-1]} (game {len(texts)})"
+                    raise RecordError(f"{where}: '#' is neither a square nor a pass; a comment is {{…}}")
                 texts.append(moves)
                 headers.append(_with_result(tags, result))
                 tags = {}
@@ -167,8 +169,8 @@ def read_pgn_records(path, board_size: int = 8) -> PgnFile:
         lines.append(starts)
         texts.append("")
         headers.append(tags)
-    if anything and not texts:
-        raise RecordError(f"{path}: comments, and no game")
+    if text.strip() and not texts:
+        raise RecordError(f"{path}: there are comments in it and no game")
     return PgnFile(
         _games_from_text(path, texts, lambda game: f"line {lines[game]} (game {game})", board_size),
         tuple(headers),
@@ -241,7 +243,9 @@ def write_pgn(games: Games, path, headers: Sequence[Mapping[str, str]] | None = 
     Raises OthelloEduError for tags that `read_pgn` would refuse, IllegalMoveError for a game that breaks
     the rules.
     """
-    headers = [{}] * len(games) if headers is None else list(headers)
+    headers = [{}] * len(games) if headers is None else headers
+    if not isinstance(headers, Sequence):
+        raise OthelloEduError(f"headers must be a list of mappings, not {type(headers).__name__}")
     if len(headers) != len(games):
         raise OthelloEduError(f"headers has tags for {len(headers)} games; there are {len(games)} games")
     scores, turns = final_scores(games), []

@@ -2,14 +2,17 @@
 
 import dataclasses
 import random
+import re
 from datetime import date
 
 import numpy as np
 import pytest
+import transcript_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from othello_edu import records
+from othello_edu.board import Board
 from othello_edu.errors import IllegalMoveError, OthelloEduError, RecordError
 from othello_edu.games import Games, random_games, replay
 
@@ -107,6 +110,34 @@ def test_a_transcript_may_be_written_in_many_ways(tmp_path, line):
     path = text_file(tmp_path, f"{line}\n\n  # only a comment\n")
     assert records.read_transcripts(path).transcript(0) == "f5d6c3d3c4"
     assert len(records.read_transcripts(path)) == 1
+
+
+def is_a_line(text):
+    """Whether a text can be a line of a file of transcripts: there a line break ends a game."""
+    return not set("\r\n") & set(text) and text.partition("#")[0].strip("\ufeff\x1a ") != ""
+
+
+@pytest.mark.parametrize("text, size, moves", transcript_cases.READ)
+def test_a_game_is_read_as_people_write_it(tmp_path, text, size, moves):
+    """The table that `test_javascript.py` goes through in Node."""
+    games = Games.from_transcripts([text], size)
+    assert games.transcript(0) == moves
+    assert Board.from_moves(text, size) == games.board(0)
+    if is_a_line(text):
+        assert same(records.read_transcripts(text_file(tmp_path, f"\n{text}\n"), size), games)
+    if not set("#;") & set(text):  # comments are written in another way in PGN
+        assert same(records.read_pgn(text_file(tmp_path, f'[Event "x"]\n{text}\n'), size), games)
+
+
+@pytest.mark.parametrize("text, size, ply", transcript_cases.REFUSED)
+def test_a_text_that_is_no_game_is_refused(tmp_path, text, size, ply):
+    with pytest.raises(OthelloEduError, match=f"^game 0, ply {ply}: "):
+        Games.from_transcripts([text], size)
+    with pytest.raises(OthelloEduError):
+        Board.from_moves(text, size)
+    if is_a_line(text):
+        with pytest.raises(RecordError, match=rf"games.txt: line 2 \(game 0\), ply {ply}: "):
+            records.read_transcripts(text_file(tmp_path, f"\n{text}\n-", "games.txt"), size)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +255,148 @@ def test_tags_of_any_text_come_back(tmp_path_factory, headers):
         assert set(read) == {"Event", "Site", "Date", "Round", "Black", "White", "Result", *written}
 
 
+# Names with quotes, backslashes, line breaks, brackets, and characters of every other kind.
+odd_marks = st.sampled_from('"\\[]{};#%*-:. \t\x0b\x1a\x85\u2028\0\ufeffaé1')
+odd_line = st.text(odd_marks | st.characters(exclude_categories=["Cs"]), max_size=20)
+odd_value = odd_line | st.sampled_from(["34-30", "*", "?", "a\nb", "a\r", "\n", "\ud800", "a\udfff"])
+odd_name = st.sampled_from(["Event", "EVENT", "black", "Result", "result", "a-b:c", "-", "é", "Site", "x1"])
+no_name = st.sampled_from(["FEN", "fen", "", "two words", 'x"', "x\n", "[", 7, None])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.dictionaries(odd_name, odd_line, max_size=3), min_size=1, max_size=2)
+    | st.lists(st.dictionaries(odd_name | no_name | odd_line, odd_value, max_size=4), min_size=1, max_size=3)
+)
+def test_what_write_pgn_writes_read_pgn_reads_and_the_rest_it_refuses(tmp_path_factory, headers):
+    path = tmp_path_factory.mktemp("pgn") / "tags.pgn"
+    games = some_games(len(headers), seed=2)
+    try:
+        records.write_pgn(games, path, headers)
+    except OthelloEduError as error:
+        assert "tag" in str(error) and not path.exists()
+        assert any(unwritable(tags) for tags in headers)
+        return
+    back = records.read_pgn_records(path)
+    assert same(back.games, games) and not any(unwritable(tags) for tags in headers)
+    for written, read in zip(headers, back.headers, strict=True):
+        read = {name.casefold(): value for name, value in read.items()}
+        for name, value in written.items():
+            assert read[name.casefold()] == value
+
+
+def unwritable(tags):
+    """Whether a tag is no tag, or there twice, or asks for another start."""
+    names = [str(name).casefold() for name in tags]
+    return (
+        len(set(names)) < len(names)
+        or "fen" in names
+        or not all(isinstance(name, str) and re.fullmatch(r"[\w:-]+", name) for name in tags)
+        or any(re.search("[\n\r\ud800-\udfff]", value) for value in tags.values())
+    )
+
+
+@pytest.mark.parametrize(
+    "line, tags",
+    [
+        ('[Event "Club "Rook" open"]', {"Event": 'Club "Rook" open'}),
+        ('[Event "a "b"] c"]', {"Event": 'a "b"] c'}),
+        ('[Event "Open "A"] [B"]', {"Event": 'Open "A"] [B'}),
+        ('[Event "Rook; {open} "x" [y]"]', {"Event": 'Rook; {open} "x" [y]'}),
+        ('[Event "A"] 2001-02 "B"]', {"Event": 'A"] 2001-02 "B'}),
+        ('[Event "A"] 1. Liga "B"]', {"Event": 'A"] 1. Liga "B'}),
+        ('[Event ""Rook""]', {"Event": '"Rook"'}),
+        ('[Event """]', {"Event": '"'}),
+        ('[Event ""]', {"Event": ""}),
+        ('[Event "a"] [Site "b"][Round "1"]', {"Event": "a", "Site": "b", "Round": "1"}),
+        ('[Event "a "b" c"] [Site "d"]', {"Event": 'a "b" c', "Site": "d"}),
+        (r'[Event "say \"[a]\" \\"] [Site "b"]', {"Event": 'say "[a]" \\', "Site": "b"}),
+        ('[Event"a"]', {"Event": "a"}),
+        ('[ Event\t"a" ]  ', {"Event": "a"}),
+        ('[Event\n"a"\n]', {"Event": "a"}),
+        ('[White-Elo "1"]\n[x:y_z"2"]', {"White-Elo": "1", "x:y_z": "2"}),
+        (r'[Event "C:\games\new"]', {"Event": r"C:\games\new"}),
+        (r'[Event "a\\b \"c\" \d"]', {"Event": r'a\b "c" \d'}),
+        (r'[Black "x\"]', {"Black": "x\\"}),
+        (r'[Black "x\"] [White "y\"]', {"Black": "x\\", "White": "y\\"}),
+        ('[BLACK "a"]\n[white "b"]\n[Opening "c"]', {"Black": "a", "White": "b", "Opening": "c"}),
+    ],
+)
+@pytest.mark.parametrize("rest", ["\n", "\r\n\r\n", " "])
+def test_tags_are_read_as_programs_write_them(tmp_path, line, tags, rest):
+    file = records.read_pgn_records(text_file(tmp_path, f"{line}{rest}1. f5 d6 *\n"))
+    assert file.headers == ({**tags, "Result": "*"},)
+    assert file.games.transcript(0) == "f5d6"
+
+
+def test_games_that_share_a_line_are_read_one_by_one(tmp_path):
+    one = '[Event "a "b" c"] [Result "*"] 1. f5 d6 {see "[this]"} 34-30 '
+    file = records.read_pgn_records(text_file(tmp_path, one * 3))
+    assert [file.games.transcript(game) for game in range(3)] == ["f5d6"] * 3
+    assert file.headers == ({"Event": 'a "b" c', "Result": "34-30"},) * 3
+
+
+def test_a_name_in_shift_jis_keeps_its_bytes(tmp_path):
+    name = "表ソ能"  # the second byte of each is a backslash
+    path = text_file(tmp_path, f'[Black "{name}"]\n[White "x"]\n1. f5 d6 *\n'.encode("shift-jis"))
+    file = records.read_pgn_records(path)
+    assert file.headers[0]["Black"].encode("latin-1").decode("shift-jis") == name
+    assert file.headers[0]["White"] == "x" and file.games.transcript(0) == "f5d6"
+
+
+@pytest.mark.parametrize(
+    "tag, behind, result",
+    [
+        ("*", "34-30", "34-30"),
+        ("?", "1/2-1/2", "1/2-1/2"),
+        ("", "0-1", "0-1"),
+        ("?", "*", "?"),
+        ("*", "", "*"),
+        ("1-0", "34-30", "1-0"),
+        ("1-0", "*", "1-0"),
+        ("Black resigned", "34-30", "Black resigned"),
+    ],
+)
+@pytest.mark.parametrize("name", ["Result", "RESULT"])
+def test_a_score_behind_the_moves_counts_where_the_tag_knows_none(tmp_path, name, tag, behind, result):
+    path = text_file(tmp_path, f'[Event "x"]\n[{name} "{tag}"]\n1. f5 d6 {behind}\n')
+    assert records.read_pgn_records(path).headers == ({"Event": "x", "Result": result},)
+
+
+@pytest.mark.parametrize("end", ["\x1a", "\n\x1a", "\r\n\x1a\x1a\n", " \n\n"])
+def test_a_text_may_end_with_control_z(tmp_path, end):
+    assert records.read_pgn(text_file(tmp_path, f'[Event "x"]\r\n1. f5 d6 *{end}')).transcript(0) == "f5d6"
+    assert records.read_pgn(text_file(tmp_path, f'[Event "x"]{end}')).transcript(0) == ""
+    games = records.read_transcripts(text_file(tmp_path, f"f5d6\r\nf5f6{end}"))
+    assert [games.transcript(game) for game in range(len(games))] == ["f5d6", "f5f6"]
+    assert len(records.read_transcripts(text_file(tmp_path, end))) == 0
+
+
+@pytest.mark.parametrize(
+    "text, read",
+    [
+        ('{"games": ["f5d6c3"]}', records.read_pgn),
+        ("; nothing yet\n{ or\nso }\n\x1a", records.read_pgn),
+        ("# nothing yet\n  # f5d6\n", records.read_transcripts),
+    ],
+)
+def test_a_file_of_comments_only_is_no_success(tmp_path, text, read):
+    with pytest.raises(RecordError, match="club.txt: there are comments in it and no game"):
+        read(text_file(tmp_path, text, "club.txt"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+@pytest.mark.parametrize("text", ["f5d6", "F5 d6\n", "1. f5 d6 *"])
+def test_utf_16_is_named_and_utf_8_is_read(tmp_path, encoding, text):
+    path = text_file(tmp_path, text.encode(encoding), "club.txt")
+    for read in (records.read_transcripts, records.read_pgn):
+        if encoding != "utf-8-sig":
+            with pytest.raises(RecordError, match="club.txt: .* UTF-16 .* save it as UTF-8"):
+                read(path)
+        else:
+            assert read(path).transcript(0) == "f5d6"
+
+
 def test_pgn_is_read_with_comments_results_and_games_without_tags(tmp_path):
     path = text_file(
         tmp_path,
@@ -264,9 +437,16 @@ def test_a_pgn_file_in_latin_1_is_read(tmp_path):
         ('[Event "one', "line 1: '[Event \"one' is not a tag"),
         ('[Event "one"]\n[Event "two"]\n', "line 1 (game 0) has the tag Event twice"),
         ('[FEN "x"]\n1. f5', "line 1 (game 0) has a tag FEN"),
+        ('[Event "x"]\n[fen "x"]\n1. f5', "line 1 (game 0) has a tag FEN"),
+        ('1. f5 *\n[Opening "x"]\n{a}\n[OPENING "x"]\n', "line 2 (game 1) has the tag OPENING twice"),
+        ('[Event "x"] y\n1. f5', "line 1 (game 0), ply 0: 'y' is neither"),
+        ('[Event "x" y]\n1. f5', "line 1: '[Event \"x\" y]' is not a tag"),
+        ('[Event "x"]\n1. f5 {a\n[Event "y"]\n', "line 1 (game 0), ply 1: '{a' is neither"),
+        ("; a\n{b\nc} 1. f5 d6 * ; d\n\n1. f5 a1", "line 5 (game 1), ply 1: white cannot play a1"),
         ("1. f5 {never closed", "ply 1: '{never' is neither"),
         ("1. f5 (d6) f6", "ply 1: '(d6)' is neither"),
         ("1. f5 -- 2. d6", "ply 1: white passes but can play"),
+        ("1. f5 *\n\n1. f5 # d6", "line 3 (game 1): '#' is neither"),
         ("1. f5 Nf6", "ply 1: 'nf6' is neither"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "is neither"),
     ],
@@ -286,6 +466,13 @@ def test_tags_that_do_not_fit_are_refused_before_anything_is_written(tmp_path):
         ([{}], "headers has tags for 1 games; there are 2"),
         ([{}, {"Black": "two\nlines"}], "game 1, tag 'Black'"),
         ([{"two words": ""}, {}], "game 0, tag 'two words'"),
+        ([{}, {"Black": "\udc80"}], "game 1, tag 'Black'"),
+        ([{}, {"Fen": "x"}], "game 1 has a tag FEN"),
+        ([{"black": "x", "Black": "y"}, {}], "game 0 has the tag Black twice"),
+        (7, "headers must be a list of mappings, not int"),
+        ([{}, None], "game 1: its tags are a mapping"),
+        ([{}, "Black"], "game 1: its tags are a mapping"),
+        ([{7: "x"}, {}], "game 0, tag 7"),
     ]:
         with pytest.raises(OthelloEduError, match=message):
             records.write_pgn(games, path, headers)
@@ -312,6 +499,7 @@ def wthor_file(n=12, seed=1):
         black_discs=records.final_scores(games)[:, 0],
         theoretical=rng.integers(0, 65, n),
         theoretical_empties=24,
+        solitaire=1,
     )
 
 
@@ -350,6 +538,7 @@ def test_only_games_on_8x8_fit_wthor(tmp_path):
         ({"theoretical": np.full(12, -1)}, r"theoretical must lie in 0\.\.255"),
         ({"year": 70000}, "year is 70000"),
         ({"theoretical_empties": -1}, "theoretical_empties is -1"),
+        ({"solitaire": 256}, r"solitaire is 256; it must lie in 0\.\.255"),
     ],
 )
 def test_metadata_that_does_not_fit_is_refused(tmp_path, change, message):
@@ -400,6 +589,14 @@ def test_damage_to_a_wthor_file_is_named_by_record_and_ply(tmp_path, wthor_bytes
         records.read_wthor(path)
 
 
+def test_another_board_is_named_whatever_the_length_of_the_file(tmp_path):
+    for size, n_moves in ((10, 96), (6, 32)):
+        data = bytes([20, 1, 1, 1, 3, 0, 0, 0, 0, 0, 0xD1, 7, size, 0, 0, 0]) + bytes(3 * (8 + n_moves))
+        for length in (16, len(data) - 1, len(data)):
+            with pytest.raises(RecordError, match=f"big.wtb: games on a {size}x{size} board; only 8x8"):
+                records.read_wthor(text_file(tmp_path, data[:length], "big.wtb"))
+
+
 def test_board_size_0_means_8x8_and_a_date_that_is_none_is_none(tmp_path, wthor_bytes):
     data = damaged(damaged(wthor_bytes, 12, 0), 2, 13)
     back = records.read_wthor_records(text_file(tmp_path, data))
@@ -433,6 +630,44 @@ def test_names_of_players_and_tournaments_are_read(tmp_path):
         records.read_wthor_names(text_file(tmp_path, names_file(names[:1] * 3, 20)[:-1], "a.jou"))
     with pytest.raises(RecordError, match="a.txt: names of players are in .JOU files"):
         records.read_wthor_names(tmp_path / "a.txt")
+
+
+# Files of the kinds that are in use
+
+
+@pytest.fixture(scope="module")
+def cases(shared_data):
+    if not (shared_data.parent / "cases").is_dir():
+        pytest.skip("no folder shared/cases beside the repository")
+    return shared_data.parent / "cases"
+
+
+def test_pgn_files_of_other_programs_are_read(cases):
+    def of(name):
+        file = records.read_pgn_records(cases / f"pgn_{name}.pgn")
+        assert len(file.games) == 1 and file.games.transcript(0).startswith("f5d6")
+        return file.headers[0]
+
+    quotes = of("unescaped_quotes")
+    assert quotes == {"Event": 'Club "Rook" open', "Black": "A", "White": "B", "Result": "*"}
+    assert of("tag_no_space") == {"Event": "no space before the quote", "Result": "*"}
+    assert of("result_tag_star") == {"Event": "x", "Result": "34-30"}
+    assert of("single_backslash") == {"Event": r"C:\games\new", "Result": "*"}
+
+
+def test_a_file_in_utf_16_is_named(cases):
+    with pytest.raises(RecordError, match="transcripts_utf16.txt: this is text in UTF-16"):
+        records.read_transcripts(cases / "transcripts_utf16.txt")
+
+
+def test_wthor_files_of_other_kinds_are_named_or_kept(cases, tmp_path):
+    with pytest.raises(RecordError, match="wthor_10x10.wtb: games on a 10x10 board"):
+        records.read_wthor(cases / "wthor_10x10.wtb")
+    file = records.read_wthor_records(cases / "wthor_solitaire_flag.wtb")
+    assert file.solitaire == 1 and len(file) == 3
+    records.write_wthor_records(file, tmp_path / "back.wtb")
+    back, data = (tmp_path / "back.wtb").read_bytes(), (cases / "wthor_solitaire_flag.wtb").read_bytes()
+    assert back[13] == data[13] == 1 and back[16:] == data[16:]
 
 
 # The archive of human games
@@ -573,7 +808,11 @@ def test_garbage_gives_legal_games_or_a_record_error(tmp_path_factory, data, rea
 
 
 @pytest.mark.parametrize(
-    "unit", ['"', '"\\', "{", "[", "1", " ", "\n", "[A", '[A "', "\\", "-", "a", "a1", "1-", "*", "; ", "1."]
+    "unit",
+    [
+        *('"', '"\\', "{", "[", "1", " ", "\n", "[A", '[A "', "\\", "-", "a", "a1", "1-", "*", "; ", "1."),
+        *("{}", '"]', '[A "x" ', '[A "x"] y', '[A "\\"] ', '" ', "1 ", "# ", "\x1a"),
+    ],
 )
 def test_a_megabyte_of_one_mark_does_not_keep_a_reader_busy(tmp_path, unit):
     # A pattern that begins again from every character would need hours here, not a moment.

@@ -304,6 +304,22 @@ def test_a_board_holds_what_it_is_given():
     assert repr(board) == "BoardWidget('f5d6c3', ply=2)"
 
 
+def test_moves_are_kept_as_the_browser_reads_them_however_they_are_written():
+    text = "1. F5 d6 | 2. c3 34-30"
+    board = BoardWidget(text)
+    assert (board.moves, board.ply, board.board) == ("f5d6c3", 3, oe.Board.from_moves(text))
+    board.moves = "f5 - d6"
+    assert (board.moves, board.ply) == ("f5d6", 2)
+    assert GameTape(text).moves == "f5d6c3"
+    boards = np.full((2, 3, 64, 3), 1 / 3)
+    explorer = LayerExplorer(arrays=(boards, None), moves=text)
+    assert explorer.given["moves"] == explorer.moves == "f5d6c3" and explorer.ply == 3
+    for no_move in ("--", "c3d3", "", "f5"):
+        with pytest.raises(OthelloEduError):
+            board.play(no_move)
+        assert (board.moves, board.ply) == ("f5d6", 2)
+
+
 def test_a_board_plays_undoes_and_forgets_what_was_undone():
     board = BoardWidget()
     board.play("f5")
@@ -323,7 +339,7 @@ def test_a_board_plays_undoes_and_forgets_what_was_undone():
     ("change", "error", "message"),
     [
         (lambda board: setattr(board, "moves", "f5a1"), IllegalMoveError, "a1"),
-        (lambda board: setattr(board, "moves", "f5zz"), OthelloEduError, "'zz' is not a square"),
+        (lambda board: setattr(board, "moves", "f5zz"), OthelloEduError, "'zz' is neither a square"),
         (lambda board: setattr(board, "ply", 3), OthelloEduError, "ply is 3; there are moves 0 to 2"),
         (lambda board: setattr(board, "ply", -1), OthelloEduError, "ply is -1"),
         (lambda board: setattr(board, "marks", ["j9"]), OthelloEduError, "'j9' is not a square"),
@@ -429,7 +445,7 @@ def test_transcripts_are_pasted_and_copied(show):
     field.fill("1. " + moves.upper())
     page.get_by_role("button", name="Load").click()
     assert page.evaluate("[state.moves, state.ply]") == [moves, 12]
-    for wrong, message in [("f5d6a1", "Move 3: black cannot play a1"), ("f5hello", "“hello” is neither a square")]:
+    for wrong, message in [("f5d6a1", "Move 3: black cannot play a1"), ("f5hello", "“hello” is neither a")]:
         field.fill(wrong)
         field.press("Enter")
         assert message in page.get_by_role("alert").inner_text()

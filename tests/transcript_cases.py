@@ -41,7 +41,7 @@ READ = [
     (f"{WIPE_OUT}--", 8, WIPE_OUT),
     (f"{WIPE_OUT} pa Pass 64-0", 8, WIPE_OUT),
     ("c4c5e6c3e3d3f4f3d6f5f6c6", 4, "".join(SMALL)),
-    *[(gap.join(PASSED), 8, "".join(PASSED)) for gap in ("", "--", " -- ", "pa", " PA ", "ps", " pass,", "---")],
+    *[(gap.join(PASSED), 8, "".join(PASSED)) for gap in ("", "--", " -- ", "pa", " PA ", "ps,", "---")],
     *[(gap.join(SMALL), 4, "".join(SMALL)) for gap in ("", "--", " 3. -- ", "Pass", "|ps|")],
 ]
 

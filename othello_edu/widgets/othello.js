@@ -111,7 +111,7 @@ const TRANSCRIPT_WORD = new RegExp([
 
 // Moves from a text: squares in any case, together or apart (spaces, "," ";" "|" "-"), with or without move
 // numbers ("1. f5 d6"), passes ("--", "pa", "ps", "pass"), a result at the end and comments ("# …"). Throws an
-// Error that names the first word that is neither, or the first move or pass that is not legal.
+// Error that names the first word that is none of these, or the first move or pass that is not legal.
 export function parseTranscript(text, size = 8) {
   const moves = [], passes = [];
   let result = null;
