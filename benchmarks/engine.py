@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-import numba
 import numpy as np
+import torch
 
-from othello_edu import contents, engine, replay
+from othello_edu import contents, engine, kernels, replay
 from othello_edu.games import Games
 from othello_edu.labels import legal_tokens
 
@@ -55,9 +55,9 @@ def fastest(*functions):
 
 
 def random_games(in_c):
-    most = numba.get_num_threads()
+    most = kernels.n_threads()
     for n_threads in sorted({1, most}):
-        numba.set_num_threads(n_threads)
+        torch.set_num_threads(n_threads)
         versions = [lambda: engine.random_moves(N_GAMES, SEED)]
         if in_c:
             versions.append(lambda n_threads=n_threads: in_c(N_GAMES, n_threads))
@@ -66,7 +66,7 @@ def random_games(in_c):
         if in_c:
             line += f"; C {N_GAMES / seconds[1]:12,.0f}; ratio {seconds[1] / seconds[0]:.2f}"
         print(line)
-    numba.set_num_threads(most)
+    torch.set_num_threads(most)
 
 
 def replays():
@@ -78,7 +78,7 @@ def replays():
         return contents(positions), legal_tokens(positions)
 
     seconds = fastest(lambda: replay(games), with_labels)
-    print(f"replay, {numba.get_num_threads()} thread(s): {n_positions / seconds[0]:20,.0f} positions/s")
+    print(f"replay, {kernels.n_threads()} thread(s): {n_positions / seconds[0]:20,.0f} positions/s")
     print(f"   with contents and legal moves: {n_positions / seconds[1]:9,.0f} positions/s")
 
 

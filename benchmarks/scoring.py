@@ -6,10 +6,10 @@ extrapolated, which the output says: in full it takes hours.
 
 from time import perf_counter
 
-import numba
 import numpy as np
 from sklearn.metrics import f1_score, roc_auc_score
 
+from othello_edu.kernels import n_threads
 from othello_edu.scoring import auroc, f1
 
 N_POSITIONS, N_FEATURES, N_LABELS = 104_000, 1024, 192  # the paper's boards; 64 tiles x 3 contents
@@ -42,7 +42,7 @@ def main():
     auroc(features[:100, :2], labels[:100])  # compiles
     print(
         f"{N_FEATURES:,} features x {N_LABELS} labels x {N_POSITIONS:,} positions, "
-        f"{numba.get_num_threads()} thread(s); scikit-learn timed on {FEW} x {FEW} and extrapolated"
+        f"{n_threads()} thread(s); scikit-learn timed on {FEW} x {FEW} and extrapolated"
     )
     compare("AUROC, dense", auroc, roc_auc_score, features, labels)
     features -= 1.3  # one in ten stays positive, as among the features of a sparse autoencoder

@@ -6,9 +6,8 @@ run, does not depend on it as much.
 
 from time import perf_counter
 
-import numba
-
 from othello_edu.games import random_games, replay
+from othello_edu.kernels import n_threads
 from othello_edu.stability import bracket, refuted, stable_exact, stable_paper, stable_sound
 
 
@@ -28,7 +27,7 @@ def main():
     positions = replay(games)
     boards, to_move = positions.boards[positions.valid], positions.to_move[positions.valid]
     few = slice(0, 20_000)
-    print(f"{len(boards):,} positions of random games, {numba.get_num_threads()} thread(s)")
+    print(f"{len(boards):,} positions of random games, {n_threads()} thread(s)")
     print(f"{'':24s}{'positions/s':>14s}{'time / replay':>16s}")
     rules = {
         "replay": (lambda: replay(games), len(boards)),

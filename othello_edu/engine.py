@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 
 from .errors import OthelloEduError
+from .kernels import in_pieces, kernel
 
 BOARD_SIZES = (4, 6, 8)
 EMPTY, BLACK, WHITE = 0, 1, 2
@@ -79,7 +80,7 @@ def trailing_zeros(typingctx, x):
 
 # forceinline: LLVM puts these small functions into the loops that call them, and can then turn a loop over
 # many games into vector instructions. (numba's inline="always" does so too, but takes 3x longer to compile.)
-@nb.njit(nb.uint64(nb.uint64, nb.uint64, nb.uint64), cache=True, forceinline=True)
+@kernel(nb.uint64(nb.uint64, nb.uint64, nb.uint64), forceinline=True)
 def _moves_along(own, opp, shift):
     """Ends of the runs of `opp` that start beside `own`, in both directions of one line."""
     double = shift + shift
@@ -96,7 +97,7 @@ def _moves_along(own, opp, shift):
     return (up << shift) | (down >> shift)
 
 
-@nb.njit(nb.uint64(nb.uint64, nb.uint64, nb.uint64), cache=True, forceinline=True)
+@kernel(nb.uint64(nb.uint64, nb.uint64, nb.uint64), forceinline=True)
 def legal_moves(own, opp, playable):
     """Bitboard of the squares where the owner of `own` may play."""
     inner = opp & _INNER
@@ -107,7 +108,7 @@ def legal_moves(own, opp, playable):
     return moves & ~(own | opp) & playable
 
 
-@nb.njit(nb.uint64(nb.uint64, nb.uint64, nb.uint64, nb.uint64), cache=True, forceinline=True)
+@kernel(nb.uint64(nb.uint64, nb.uint64, nb.uint64, nb.uint64), forceinline=True)
 def _flips_along(move, own, opp, shift):
     """Discs of `opp` enclosed between `move` and `own`, in both directions of one line."""
     double = shift + shift
@@ -125,7 +126,7 @@ def _flips_along(move, own, opp, shift):
     return flipped | (down if own & (down >> shift) else _ZERO)
 
 
-@nb.njit(nb.uint64(nb.uint64, nb.uint64, nb.uint64), cache=True, forceinline=True)
+@kernel(nb.uint64(nb.uint64, nb.uint64, nb.uint64), forceinline=True)
 def flips(move, own, opp):
     """Discs turned over when the owner of `own` plays on the single set bit of `move`.
 
@@ -140,7 +141,7 @@ def flips(move, own, opp):
     )
 
 
-@nb.njit(nb.uint64(nb.uint64), cache=True, forceinline=True)
+@kernel(nb.uint64(nb.uint64), forceinline=True)
 def mix(x):
     """SplitMix64's finaliser: neighbouring integers become unrelated ones (Steele et al., 2014)."""
     x = (x ^ (x >> U(30))) * U(0xBF58476D1CE4E5B9)
@@ -157,7 +158,7 @@ _NTH_BIT = np.array(
 ).ravel()
 
 
-@nb.njit(nb.uint64(nb.uint64, nb.uint64), cache=True, forceinline=True)
+@kernel(nb.uint64(nb.uint64, nb.uint64), forceinline=True)
 def _nth_bit(bits, n):
     """Index of the n-th set bit, counted from 0, without a loop or a branch: both cost more.
 
@@ -172,7 +173,7 @@ def _nth_bit(bits, n):
     return before + U(_NTH_BIT[(((bits >> before) & U(0xFF)) << U(3)) + n])
 
 
-@nb.njit(nb.uint64(nb.uint64, nb.uint64), cache=True, forceinline=True)
+@kernel(nb.uint64(nb.uint64, nb.uint64), forceinline=True)
 def pick_bit(bits, random):
     """One set bit of `bits`, chosen uniformly (bias below 2**-26) by 64 random bits; 0 if there is none."""
     if bits == _ZERO:
@@ -181,9 +182,13 @@ def pick_bit(bits, random):
 
 
 _LANES = 32  # games played in step by one thread
+# What one call of a kernel does: a few milliseconds of work, between which Ctrl-C is heard.
+_GAMES_AT_ONCE = 256 * _LANES
+_REPLAYED_AT_ONCE = 512
+_PLIES_AT_ONCE = 7
 
 
-@nb.njit(parallel=True, cache=True)
+@kernel()
 def _random_games(moves, seed, first, playable):
     """Fill int8 [n_games, n_plies]; n_games is a multiple of _LANES.
 
@@ -191,7 +196,7 @@ def _random_games(moves, seed, first, playable):
     every element of an array into vector instructions: one finds the moves of several games.
     """
     key = mix(seed + GOLDEN)
-    for group in nb.prange(moves.shape[0] // _LANES):
+    for group in range(moves.shape[0] // _LANES):
         start = group * _LANES
         own, opp = np.full(_LANES, START_BLACK), np.full(_LANES, START_WHITE)
         legal, move, state = np.empty((3, _LANES), np.uint64)
@@ -224,11 +229,15 @@ def random_moves(n_games: int, seed: int, board_size: int = 8, first: int = 0) -
         )
     whole_groups = -(-n_games // _LANES) * _LANES
     moves = np.empty((whole_groups, n_plies(board_size)), np.int8)
-    _random_games(moves, U(seed), U(first), PLAYABLE[board_size])
+
+    def play(games):
+        _random_games(moves[games], U(seed), U(first + games.start), PLAYABLE[board_size])
+
+    in_pieces(play, whole_groups, _GAMES_AT_ONCE)
     return moves[:n_games]
 
 
-@nb.njit(nb.int64(nb.uint64, nb.uint64, nb.uint64, nb.int64), cache=True)
+@kernel()
 def _perft(own, opp, playable, depth):
     if depth == 0:
         return 1
@@ -255,12 +264,29 @@ def perft(depth: int, board_size: int = 8) -> int:
     """
     if depth < 0:
         raise OthelloEduError(f"depth is {depth}; it must not be negative")
-    return int(_perft(START_BLACK, START_WHITE, PLAYABLE[check_board_size(board_size)], depth))
+    return _leaves(START_BLACK, START_WHITE, PLAYABLE[check_board_size(board_size)], depth)
 
 
-@nb.njit(parallel=True, cache=True)
-def _replay(moves, playable, boards, legal_out, to_move, valid, illegal):
-    for game in nb.prange(moves.shape[0]):
+def _leaves(own, opp, playable, depth: int) -> int:
+    """As `_perft`, whose calls it keeps short: a subtree at a time."""
+    if depth <= _PLIES_AT_ONCE:
+        return int(_perft(own, opp, playable, depth))
+    legal = int(legal_moves(own, opp, playable))
+    if legal == 0:
+        over = legal_moves(opp, own, playable) == _ZERO
+        return 1 if over else _leaves(opp, own, playable, depth - 1)
+    leaves = 0
+    while legal:
+        move = U(legal & -legal)
+        legal &= legal - 1
+        turned = U(flips(move, own, opp))
+        leaves += _leaves(opp ^ turned, own | turned | move, playable, depth - 1)
+    return leaves
+
+
+@kernel()
+def _replay(playable, moves, boards, legal_out, to_move, valid, illegal):
+    for game in range(moves.shape[0]):
         own, opp = START_BLACK, START_WHITE
         mover = BLACK
         legal = legal_moves(own, opp, playable)
@@ -305,7 +331,13 @@ def replay_moves(moves: np.ndarray, board_size: int = 8):
     to_move = np.zeros(shape, np.int8)
     valid = np.zeros(shape, np.bool_)
     illegal = np.full(shape[0], -1, np.int8)
-    _replay(moves, PLAYABLE[check_board_size(board_size)], boards, legal, to_move, valid, illegal)
+    playable = PLAYABLE[check_board_size(board_size)]
+
+    def play(games):
+        arrays = moves[games], boards[games], legal[games], to_move[games], valid[games], illegal[games]
+        _replay(playable, *arrays)
+
+    in_pieces(play, len(moves), _REPLAYED_AT_ONCE)
     return (
         boards.view(np.int8).reshape(*shape, 64),
         to_move,

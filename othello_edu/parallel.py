@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import numba
 import torch
 from torch import distributed
 from torch.nn import functional as F
@@ -38,8 +37,6 @@ class BatchGradient:
         self.device, self.precision = next(model.parameters()).device, precision
         self.rank, self.n_processes = process()
         self.n_threads = torch.get_num_threads()
-        # Or else making games would set torch's number of threads to numba's.
-        numba.set_num_threads(min(self.n_threads, numba.config.NUMBA_NUM_THREADS))
         work = batch_size // self.n_processes * model.config.d_model
         # Dropout draws from one generator: threads would draw in an order of their own, never the same twice.
         # And torch.compile can trace in one thread only.

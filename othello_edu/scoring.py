@@ -11,12 +11,12 @@ the positions of one game are much alike (`bootstrap_interval`).
 
 from concurrent.futures import ThreadPoolExecutor
 
-import numba as nb
 import numpy as np
 import torch
 
 from .engine import BLACK, EMPTY, WHITE, check_board_size
 from .errors import OthelloEduError
+from .kernels import kernel, n_threads
 
 _BLOCK = 1 << 22  # scores ranked at a time: two float64 arrays of 32 MiB
 _ROWS = 1 << 13  # rows of labels turned into floats at a time
@@ -56,7 +56,7 @@ def _checked_scores(scores, name="scores") -> np.ndarray:
 # AUROC -----------------------------------------------------------------------------------------------
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _average_ranks(values, rows, n_zero, ranks):
     """Write ranks (from 1) of sorted values without zeros; the `n_zero` zeros are all other rows."""
     start, n_negative = 0, 0
@@ -115,8 +115,8 @@ def _wins(scores: np.ndarray, labels: np.ndarray, threads: ThreadPoolExecutor):
 
 
 def _threads() -> ThreadPoolExecutor:
-    """NumPy sorts, and numba ranks, without the GIL."""
-    return ThreadPoolExecutor(nb.get_num_threads())
+    """NumPy sorts, and kernels rank, without Python's lock."""
+    return ThreadPoolExecutor(n_threads())
 
 
 def _ratio(part, whole) -> np.ndarray:
@@ -164,7 +164,7 @@ def auroc_within(scores, labels, groups) -> np.ndarray:
     return _ratio(wins, pairs)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _weighted_wins(values, labels, groups, games, weights, wins, pairs):
     """Pairs (true, false) of one group won by the true one, ties half, under each set of weights of games.
 

@@ -38,8 +38,11 @@ from .engine import (
 )
 from .errors import OthelloEduError
 from .games import Positions
+from .kernels import in_pieces, kernel
 
 MAX_EMPTIES_EXACT = 12
+# Positions, and games played from them, that one call of a kernel looks at: some milliseconds of work.
+_AT_ONCE, _PLAYOUTS_AT_ONCE = 1 << 14, 1 << 12
 
 _ZERO, _ONE = U(0), U(1)
 _BYTES = U(0x0101010101010101)
@@ -51,9 +54,9 @@ _NOT_A, _NOT_H, _ALL = U(0xFEFEFEFEFEFEFEFE), U(0x7F7F7F7F7F7F7F7F), U(0xFFFFFFF
 # Boards to bitboards and back ------------------------------------------------------------------------
 
 
-@nb.njit(parallel=True, cache=True)
+@kernel()
 def _pack(rows, playable, black, white, good):
-    for position in nb.prange(rows.shape[0]):
+    for position in range(rows.shape[0]):
         black_bits, white_bits, bad = _ZERO, _ZERO, _ZERO
         for rank in range(8):
             row = rows[position, rank]
@@ -64,9 +67,9 @@ def _pack(rows, playable, black, white, good):
         good[position] = bad == _ZERO and (black_bits | white_bits) & ~playable == _ZERO
 
 
-@nb.njit(parallel=True, cache=True)
+@kernel()
 def _unpack(masks, rows):
-    for position in nb.prange(rows.shape[0]):
+    for position in range(rows.shape[0]):
         for rank in range(8):
             rows[position, rank] = SPREAD[(masks[position] >> U(8 * rank)) & _BYTE]
 
@@ -82,7 +85,7 @@ def _bitboards(boards, board_size: int):
     rows = np.ascontiguousarray(narrow, np.int8).view(np.uint64)
     black, white = np.empty((2, len(rows)), np.uint64)
     good = np.empty(len(rows), bool)
-    _pack(rows, playable, black, white, good)
+    in_pieces(lambda at: _pack(rows[at], playable, black[at], white[at], good[at]), len(rows), _AT_ONCE)
     if not good.all():
         position = int(np.argmin(good))
         outside = ~np.isin(np.arange(64), playable_squares(board_size))
@@ -98,7 +101,7 @@ def _bitboards(boards, board_size: int):
 def _as_mask(bits: np.ndarray, shape) -> np.ndarray:
     """Bitboards uint64 [n] as bool of `shape` [..., 64]."""
     rows = np.empty((len(bits), 8), np.uint64)
-    _unpack(bits, rows)
+    in_pieces(lambda at: _unpack(bits[at], rows[at]), len(bits), _AT_ONCE)
     return rows.view(np.bool_).reshape(shape)
 
 
@@ -120,9 +123,9 @@ def _paper_edges(board_size: int) -> np.ndarray:
     return marked
 
 
-@nb.njit(parallel=True, cache=True)
+@kernel()
 def _stable_paper(black, white, edges, first, last, out):
-    for position in nb.prange(black.shape[0]):
+    for position in range(black.shape[0]):
         occupied = black[position] | white[position]
         marks = _ZERO
         for line in (first, last):
@@ -151,14 +154,19 @@ def stable_paper(boards, board_size: int = 8) -> np.ndarray:
     black, white = _bitboards(boards, board_size)
     first = (8 - board_size) // 2
     marks = np.empty(len(black), np.uint64)
-    _stable_paper(black, white, _paper_edges(board_size), first, 7 - first, marks)
+    edges = _paper_edges(board_size)
+
+    def mark(at):
+        _stable_paper(black[at], white[at], edges, first, 7 - first, marks[at])
+
+    in_pieces(mark, len(marks), _AT_ONCE)
     return _as_mask(marks, np.shape(boards))
 
 
 # Proven stable ---------------------------------------------------------------------------------------
 
 
-@nb.njit(cache=True)
+@kernel()
 def _edge_flips(square, own, opp, step):
     """Discs of `opp` on a line of eight bits that a disc of `own` on `square` turns over one way."""
     turned, at = 0, square + step
@@ -168,7 +176,7 @@ def _edge_flips(square, own, opp, step):
     return turned if 0 <= at < 8 and own >> at & 1 else 0
 
 
-@nb.njit(cache=True)
+@kernel()
 def _fill_edges(line, table):
     # A disc only ever adds to the occupied squares, so going down through the subsets of the line meets
     # every successor of a state before the state itself.
@@ -236,7 +244,7 @@ def _beside(bits, shift):
     return (bits << shift) | (bits >> shift)
 
 
-@nb.njit(cache=True)
+@kernel()
 def _sound(black, white, playable, border, edges, first, last):
     """Discs proven stable: the least fixed point described in `stable_sound`."""
     occupied = black | white
@@ -278,9 +286,9 @@ def _sound(black, white, playable, border, edges, first, last):
         proven = proven_black | proven_white
 
 
-@nb.njit(parallel=True, cache=True)
+@kernel()
 def _stable_sound(black, white, playable, border, edges, first, last, out):
-    for position in nb.prange(black.shape[0]):
+    for position in range(black.shape[0]):
         out[position] = _sound(black[position], white[position], playable, border, edges, first, last)
 
 
@@ -288,7 +296,11 @@ def _sound_bits(black: np.ndarray, white: np.ndarray, board_size: int) -> np.nda
     first = (8 - board_size) // 2
     out = np.empty(len(black), np.uint64)
     tables = _at_border(board_size), _stable_edges(board_size)
-    _stable_sound(black, white, PLAYABLE[board_size], *tables, first, 7 - first, out)
+
+    def prove(at):
+        _stable_sound(black[at], white[at], PLAYABLE[board_size], *tables, first, 7 - first, out[at])
+
+    in_pieces(prove, len(out), _AT_ONCE)
     return out
 
 
@@ -311,7 +323,7 @@ def stable_sound(boards, board_size: int = 8) -> np.ndarray:
 # Refuted by play -------------------------------------------------------------------------------------
 
 
-@nb.njit(cache=True)
+@kernel()
 def _seeking_move(legal, own, opp, sought, random):
     """The legal move that flips most of the sought discs; a random one if none flips any."""
     best = pick_bit(legal, random)
@@ -325,12 +337,12 @@ def _seeking_move(legal, own, opp, sought, random):
     return best
 
 
-@nb.njit(parallel=True, cache=True)
-def _refuted(black, white, to_move, sought, n_playouts, seed, playable, out):
+@kernel()
+def _refuted(black, white, to_move, sought, out, n_playouts, seed, first, playable):
     key = mix(seed + GOLDEN)
-    for position in nb.prange(black.shape[0]):
+    for position in range(black.shape[0]):
         flipped = _ZERO
-        state = mix(key + U(position))
+        state = mix(key + first + U(position))
         for playout in range(n_playouts):
             if to_move[position] == 0 or sought[position] & ~flipped == _ZERO:
                 break
@@ -379,7 +391,12 @@ def refuted(boards, to_move, n_playouts: int, seed: int, board_size: int = 8, so
     else:
         sought_bits = _bitboards(np.asarray(sought, bool).astype(np.int8), 8)[0] & (black | white)
     out = np.empty(len(black), np.uint64)
-    _refuted(black, white, to_move, sought_bits, n_playouts, U(seed), PLAYABLE[board_size], out)
+
+    def play(at):
+        arrays = black[at], white[at], to_move[at], sought_bits[at], out[at]
+        _refuted(*arrays, n_playouts, U(seed), U(at.start), PLAYABLE[board_size])
+
+    in_pieces(play, len(out), max(1, _PLAYOUTS_AT_ONCE // max(1, n_playouts)))
     return _as_mask(out, shape)
 
 
@@ -396,7 +413,7 @@ def _movers(to_move, shape) -> np.ndarray:
 # The truth, near the end -----------------------------------------------------------------------------
 
 
-@nb.njit(cache=True)
+@kernel()
 def _slot(table, own, opp):
     """Where a position is in an open-addressing table, or the free slot where it belongs."""
     last = U(len(table) - 1)
@@ -406,7 +423,7 @@ def _slot(table, own, opp):
     return slot
 
 
-@nb.njit(cache=True)
+@kernel()
 def _play_every_move(layer, playable):
     """All positions one move after those of `layer` [n, 2], each once, and every disc flipped on the way."""
     flipped, count = _ZERO, 0

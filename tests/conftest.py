@@ -13,12 +13,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 
-import numba
 import pytest
 from hypothesis import HealthCheck, settings
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    numba.set_num_threads(1)  # or its first parallel kernel would set torch's threads to the number of cores
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,7 +7,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from othello_edu import engine
+from othello_edu import engine, kernels
 from othello_edu.errors import OthelloEduError
 
 SIZES = (4, 6, 8)
@@ -214,15 +214,31 @@ def test_a_game_depends_on_its_seed_and_number_alone():
     assert engine.random_moves(0, seed=3).shape == (0, 60)
 
 
-def test_games_are_the_same_on_any_number_of_threads():
-    before, games = numba.get_num_threads(), {}
-    try:
-        for n_threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
-            numba.set_num_threads(n_threads)
-            games[n_threads] = engine.random_moves(1000, seed=8)
-    finally:
-        numba.set_num_threads(before)
+def test_games_are_the_same_on_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(engine, "_GAMES_AT_ONCE", 96)  # so that there are pieces enough for each
+    games = {}
+    for n_threads in (1, 2, 5):
+        monkeypatch.setattr(kernels, "n_threads", lambda n_threads=n_threads: n_threads)
+        games[n_threads] = engine.random_moves(1000, seed=8)
     assert all(np.array_equal(moves, games[1]) for moves in games.values())
+
+
+def test_replaying_is_the_same_in_pieces(monkeypatch):
+    moves = engine.random_moves(100, seed=5)
+    moves[37, 20] = 0  # breaks the rules, whichever piece it is in
+    whole = engine.replay_moves(moves)
+    monkeypatch.setattr(engine, "_REPLAYED_AT_ONCE", 7)
+    monkeypatch.setattr(kernels, "n_threads", lambda: 3)
+    assert all(np.array_equal(*both) for both in zip(whole, engine.replay_moves(moves), strict=True))
+    assert np.flatnonzero(whole[-1] >= 0).tolist() == [37]
+
+
+def test_counting_a_subtree_at_a_time_counts_every_leaf(monkeypatch):
+    monkeypatch.setattr(engine, "_PLIES_AT_ONCE", 1)
+    assert [engine.perft(depth) for depth in range(6)] == [1, 4, 12, 56, 244, 1396]
+    assert engine.perft(30, board_size=4) == engine._perft(
+        engine.START_BLACK, engine.START_WHITE, engine.PLAYABLE[4], 30
+    )  # with passes, and games that are over
 
 
 def test_games_are_as_different_as_chance_makes_them():
