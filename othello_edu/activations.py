@@ -7,7 +7,7 @@ import torch
 
 from .errors import OthelloEduError
 from .games import Games, tokens
-from .model import GPT
+from .model import GPT, in_evaluation_mode
 
 
 def residual_streams(
@@ -65,8 +65,7 @@ def _collect(model, games, name, indices, plies, width, dtype, out, batch_size):
         out = torch.from_numpy(out)
     if tuple(out.shape) != shape:
         raise OthelloEduError(f"out has shape {tuple(out.shape)}; these activations have {shape}")
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
+    device = next(model.parameters()).device
     rows = slice(0, 0)
 
     def record(place):
@@ -77,8 +76,8 @@ def _collect(model, games, name, indices, plies, width, dtype, out, batch_size):
         return look
 
     taps = {(name, index): record(place) for place, index in enumerate(indices)}
-    for start in range(0, len(games), batch_size):
-        rows = slice(start, min(start + batch_size, len(games)))
-        model(tokens(games[rows]).to(device), edits=taps)
-    model.train(training)
+    with in_evaluation_mode(model):
+        for start in range(0, len(games), batch_size):
+            rows = slice(start, min(start + batch_size, len(games)))
+            model(tokens(games[rows]).to(device), edits=taps)
     return out

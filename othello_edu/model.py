@@ -7,7 +7,8 @@ position `t` are the network's guess of move `t + 1`.
 Shapes in comments: B games, T moves, D = d_model, H heads, V tokens in the vocabulary.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -218,3 +219,14 @@ class GPT(nn.Module):
         for index, block in enumerate(self.blocks):
             x = tap("resid_post", index + 1, block(x, index, tap))
         return self.logits_from(x)
+
+
+@contextmanager
+def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Without dropout inside the block, and afterwards as before, whatever ends the block."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

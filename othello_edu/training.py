@@ -25,7 +25,7 @@ from .errors import CheckpointError, OthelloEduError
 from .files import atomic_write
 from .games import PADDING, Games, batches, next_tokens, random_games, replay, tokens
 from .labels import legal_distribution, legal_tokens
-from .model import GPT, GPTConfig
+from .model import GPT, GPTConfig, in_evaluation_mode
 from .optimizers import optimizers
 from .parallel import PRECISIONS, BatchGradient, any_process, fastest_precision, of_first, process, share
 
@@ -147,32 +147,31 @@ def evaluate(model: GPT, games: Games, batch_size: int = 256) -> dict:
         raise OthelloEduError(
             f"a model of board size {model.config.board_size} cannot be measured on {games}"
         )
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
+    device = next(model.parameters()).device
     rows, counted = [], []
-    for batch in batches(games, batch_size):
-        targets = next_tokens(batch)
-        legal = torch.from_numpy(legal_tokens(replay(batch))[:, :-1])
-        logits = model(tokens(batch).to(device)).float().cpu()
-        logits[..., PADDING] = -torch.inf
-        log_p = logits.log_softmax(-1)
-        n_legal = legal.sum(-1)
-        likeliest = logits.argmax(-1, keepdim=True)
-        allowed = legal.gather(-1, likeliest)[..., 0].float()
-        sums = torch.stack(
-            [
-                -log_p.gather(-1, targets[..., None])[..., 0],
-                -log_p.masked_fill(~legal, 0).sum(-1) / n_legal - n_legal.log(),
-                allowed,
-                log_p.exp().masked_fill(~legal, 0).sum(-1),
-                log_p.gather(-1, likeliest)[..., 0].exp(),
-                allowed / n_legal,
-            ],
-            dim=-1,
-        ).double()
-        rows.append(sums)
-        counted.append(targets != PADDING)
-    model.train(training)
+    with in_evaluation_mode(model):
+        for batch in batches(games, batch_size):
+            targets = next_tokens(batch)
+            legal = torch.from_numpy(legal_tokens(replay(batch))[:, :-1])
+            logits = model(tokens(batch).to(device)).float().cpu()
+            logits[..., PADDING] = -torch.inf
+            log_p = logits.log_softmax(-1)
+            n_legal = legal.sum(-1)
+            likeliest = logits.argmax(-1, keepdim=True)
+            allowed = legal.gather(-1, likeliest)[..., 0].float()
+            sums = torch.stack(
+                [
+                    -log_p.gather(-1, targets[..., None])[..., 0],
+                    -log_p.masked_fill(~legal, 0).sum(-1) / n_legal - n_legal.log(),
+                    allowed,
+                    log_p.exp().masked_fill(~legal, 0).sum(-1),
+                    log_p.gather(-1, likeliest)[..., 0].exp(),
+                    allowed / n_legal,
+                ],
+                dim=-1,
+            ).double()
+            rows.append(sums)
+            counted.append(targets != PADDING)
     rows, counted = torch.cat(rows), torch.cat(counted)  # (games, T, 6), (games, T)
     means = rows[counted].mean(0).tolist()[:4]
     by_ply = (rows[..., 2].where(counted, 0).sum(0) / counted.sum(0)).numpy()

@@ -8,6 +8,7 @@ from othello_edu.activations import mlp_activations, residual_streams
 from othello_edu.errors import OthelloEduError
 from othello_edu.games import random_games, tokens
 from othello_edu.model import GPT, GPTConfig
+from othello_edu.training import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,23 @@ def test_what_does_not_exist_is_refused_by_name(model, games, arguments, message
 def test_games_on_another_board_are_refused(model, function):
     with pytest.raises(OthelloEduError, match="the model plays 6x6, the games are on 4x4"):
         function(model, random_games(2, seed=0, board_size=4))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("reads", [residual_streams, mlp_activations, evaluate])
+def test_a_model_keeps_its_mode_whatever_ends_the_reading(monkeypatch, reads, training, error):
+    model, games = GPT(GPTConfig(board_size=4, n_layer=1, n_head=2, d_model=16)), random_games(8, 1, 4)
+    model.train(training)
+
+    def stop(*arguments, **keywords):
+        assert not model.training
+        raise error
+
+    monkeypatch.setattr(model, "forward", stop)
+    with pytest.raises(error):
+        reads(model, games)
+    assert model.training == training
+    monkeypatch.undo()
+    reads(model, games)
+    assert model.training == training
