@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from .errors import OthelloEduError
+from .kernels import cores
 from .parallel import PRECISIONS, process, process_group
 from .pretrained import export, starting_point
 from .training import CHECKPOINT, LOG, PRESETS, TARGETS, train
@@ -34,7 +35,7 @@ def _train(arguments: argparse.Namespace) -> None:
         changes |= {"seed": seed, "first_game": start.card["games_read"]}
     config = replace(config, **{name: value for name, value in changes.items() if value is not None})
     if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
+        torch.set_num_threads(_at_most_the_cores(arguments.threads))
     with process_group(arguments.device) as device:
         run = train(
             model_config,
@@ -53,6 +54,18 @@ def _train(arguments: argparse.Namespace) -> None:
         f"{last['excess_loss']:.4f} nats, top-1 legal {last['legal_rate']:.2%}, "
         f"mass on legal moves {last['legal_mass']:.2%}\nwritten: {arguments.out / CHECKPOINT}"
     )
+
+
+def _at_most_the_cores(n_threads: int) -> int:
+    """More threads than cores slow each other down, and very many end the process."""
+    if n_threads > (n_cores := cores()):
+        _complain(f"--threads {n_threads}: training with {n_cores}, one for each core that it may use here")
+    return min(n_threads, n_cores)
+
+
+def _complain(message: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one speaks
+        print(f"othello-edu: {message}", file=sys.stderr)
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -154,7 +167,10 @@ def _parser() -> argparse.ArgumentParser:
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
     )
     command.add_argument(
-        "--threads", type=_positive, metavar="N", help="processor threads (default: torch's choice)"
+        "--threads",
+        type=_positive,
+        metavar="N",
+        help="processor threads, at most one a core (default: torch's choice)",
     )
     command.set_defaults(run=_train)
 
@@ -218,8 +234,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"othello-edu: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one speaks
-            print(f"othello-edu: {str(interrupt) or 'stopped'}", file=sys.stderr)
+        _complain(str(interrupt) or "stopped")
         return 130
     return 0
 

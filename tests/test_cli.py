@@ -12,6 +12,7 @@ import torch
 
 from othello_edu import cli, training
 from othello_edu.cli import main
+from othello_edu.kernels import cores
 from othello_edu.model import GPTConfig
 from othello_edu.pretrained import load_model
 from othello_edu.training import CHECKPOINT, LOG, PRESETS, TrainingConfig, read_run
@@ -133,6 +134,19 @@ def test_bad_input_ends_with_2_and_one_line(tmp_path, capsys):
         said = capsys.readouterr().err
         assert message in said and "Traceback" not in said
         assert said.splitlines()[-1].startswith("othello-edu: "), said
+
+
+@pytest.mark.parametrize("beyond", [1, 99_999, 10**30])
+def test_more_threads_than_cores_are_limited_to_them_and_said(tmp_path, monkeypatch, capsys, beyond):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert run("train", "--preset", "mini", "--threads", cores() + beyond, "--out", tmp_path / "a") == 0
+    assert asked[0] == cores()
+    said = capsys.readouterr().err
+    assert f"--threads {cores() + beyond}: training with {cores()}" in said
+
+    assert run("train", "--preset", "mini", "--threads", 1, "--out", tmp_path / "b") == 0
+    assert "--threads" not in capsys.readouterr().err and 1 in asked
 
 
 @pytest.mark.parametrize(
