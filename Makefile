@@ -6,11 +6,25 @@
 PYTHON ?= python3
 WORKERS ?= 2
 
+# What the caller says reaches the recipes as variables of the environment, character by character. In the
+# text of a command, make and the shell would run what stands between backticks or in $(…).
+override PYTHON := $(value PYTHON)
+override WORKERS := $(value WORKERS)
+override NAMES := $(value NAMES)
+override URL := $(value URL)
+override GOALS := $(or $(MAKECMDGOALS),book)
+export PYTHON WORKERS NAMES URL GOALS
+
+# Settings of the caller's own work that would change what is installed, which kernel runs, or what a figure is:
+# with MPLBACKEND=Agg, notebooks have no figures at all.
+unexport MPLBACKEND MATPLOTLIBRC JUPYTER_PATH PYTHONPATH PYTHONHOME PYTHONSTARTUP
+unexport PIP_USER PIP_TARGET PIP_PREFIX
+
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INTEROP := .venv-interop
-PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(PY) -m pytest -n "$$WORKERS" --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -25,13 +39,13 @@ install: $(INSTALLED)  ## create .venv and install everything (the other targets
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@if [ ! -x $(PY) ]; then \
-	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	    echo "This course needs Python 3.11 or newer, and '$(PYTHON)' is not that:" \
-	         "$$($(PYTHON) --version 2>&1 | head -n 1)" >&2; \
-	    echo "Name another one, for example: make $(or $(MAKECMDGOALS),book) PYTHON=python3.12" >&2; \
+	  $$PYTHON -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "This course needs Python 3.11 or newer, and '$$PYTHON' is not that:" \
+	         "$$($$PYTHON --version 2>&1 | head -n 1)" >&2; \
+	    echo "Name another one, for example: make $$GOALS PYTHON=python3.12" >&2; \
 	    exit 1; }; \
-	  echo "Creating $(VENV) with $(PYTHON)"; \
-	  $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; \
+	  echo "Creating $(VENV) with $$PYTHON"; \
+	  $$PYTHON -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; \
 	fi
 	$(PY) -m pip install -e '.[dev]' -c constraints.txt
 	@touch $@
@@ -40,7 +54,7 @@ book: $(INSTALLED)  ## execute every notebook and build the site; a failing cell
 	$(PY) tools/make_explorer.py _build/explorer
 	$(VENV)/bin/jupyter-book build --all -W --keep-going .
 	@echo
-	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
+	@echo "The book is ready: open $$PWD/_build/html/index.html"
 
 test: test-package test-notebooks  ## run all tests: the package, the site, every notebook
 
@@ -55,7 +69,7 @@ test-slow: $(INSTALLED)  ## run the tests that `make test` leaves out because th
 	$(PYTEST) -m slow tests
 
 test-interop:  ## compare with the real TransformerLens and SAELens, in an environment of its own
-	@test -x $(INTEROP)/bin/python || $(PYTHON) -m venv $(INTEROP)
+	@test -x $(INTEROP)/bin/python || $$PYTHON -m venv $(INTEROP)
 	$(INTEROP)/bin/python -m pip install -e '.[interop]' -c constraints.txt
 	$(INTEROP)/bin/python -m pytest -m interop tests/test_interop.py
 
@@ -63,7 +77,7 @@ lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab --notebook-dir=notebooks
 
 notebooks: $(INSTALLED)  ## execute the notebooks, save outputs and timings (only some: NAMES="01_the_game")
-	$(PY) tools/run_notebooks.py $(NAMES)
+	set -f; $(PY) tools/run_notebooks.py $$NAMES
 
 lint: $(INSTALLED)  ## check the style of the code, the notebooks' cells included
 	$(PY) -m ruff check .
@@ -76,5 +90,5 @@ clean:  ## remove what was built, but not .venv
 	find . -path ./$(VENV) -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 set-url: $(INSTALLED)  ## write the repository's address everywhere: make set-url URL=https://github.com/…
-	@test -n "$(URL)" || { echo "Say which: make set-url URL=https://github.com/owner/name" >&2; exit 1; }
-	$(PY) tools/set_url.py "$(URL)"
+	@test -n "$$URL" || { echo "Say which: make set-url URL=https://github.com/owner/name" >&2; exit 1; }
+	$(PY) tools/set_url.py "$$URL"

@@ -118,3 +118,76 @@ def test_ci_stops_where_a_test_fails(tmp_path):
     result, log = ci(tmp_path, EVERYTHING, status=2)
     assert result.returncode == 2
     assert len(calls(log, "make")) == 1
+
+
+CHANGING = "MPLBACKEND MATPLOTLIBRC JUPYTER_PATH PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX".split()
+# Writes down its arguments, one a line, and those of the settings above that have reached it.
+ARGUMENTS = f"""\
+#!/bin/sh
+for name in {" ".join(CHANGING)}; do
+  eval "test -z \\"\\$$name\\" || echo $name has arrived >> \\"{{log}}\\""
+done
+for argument in "$@"; do printf '<%s>\\n' "$argument" >> "{{log}}"; done
+"""
+
+
+@pytest.fixture
+def installed(copy) -> Path:
+    """A copy in which everything is installed, with programs that write down how they are called."""
+    programs = copy / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "jupyter-book", "jupyter"):
+        (programs / name).write_text(ARGUMENTS.format(log=copy / "log"), encoding="utf-8")
+        (programs / name).chmod(0o755)
+    (copy / ".venv" / ".installed").touch()
+    return copy
+
+
+@pytest.mark.parametrize("target", ["install", "book", "test", "lab", "notebooks", "bench"])
+@pytest.mark.parametrize("given", ["environment", "command line"])
+def test_settings_that_would_change_what_comes_out_are_left_behind(installed, target, given):
+    settings = dict.fromkeys(CHANGING, "somewhere")
+    command = ["make", target, *(f"{name}={value}" for name, value in settings.items())]
+    command = command[:2] if given == "environment" else command
+    environment = {**os.environ, **settings} if given == "environment" else None
+    if target == "install":
+        (installed / ".venv" / ".installed").unlink()
+    result = subprocess.run(command, cwd=installed, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    log = installed / "log"
+    assert calls(log, "<") and calls(log, "has arrived") == []
+
+
+HOSTILE = """https://x/`touch ran`$(shell touch ran)$$(touch ran)"; touch ran; '; touch ran | * ~"""
+
+
+@pytest.mark.parametrize("given", ["environment", "command line"])
+@pytest.mark.parametrize(
+    ("target", "name"), [("set-url", "URL"), ("notebooks", "NAMES"), ("test-package", "WORKERS")]
+)
+def test_what_is_given_to_make_is_passed_on_and_never_run(installed, target, name, given):
+    command = ["make", target] + ([f"{name}={HOSTILE}"] if given == "command line" else [])
+    environment = os.environ | ({name: HOSTILE} if given == "environment" else {})
+    result = subprocess.run(command, cwd=installed, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert not (installed / "ran").exists()
+    arguments = [line[1:-1] for line in (installed / "log").read_text(encoding="utf-8").splitlines()]
+    passed = HOSTILE.split() if name == "NAMES" else [HOSTILE]
+    assert [argument for argument in arguments if argument in passed] == passed
+
+
+def test_the_name_of_a_python_is_never_run_as_a_script(copy):
+    result = make(copy, "install", "PYTHON=python3; touch ran; `touch ran` $(shell touch ran)")
+    assert result.returncode != 0
+    assert not (copy / "ran").exists()
+
+
+def test_set_url_without_an_address_says_how_to_give_one(installed):
+    result = make(installed, "set-url")
+    assert result.returncode != 0
+    assert "make set-url URL=https://github.com/" in result.stderr
+
+
+def test_several_notebooks_can_be_named(installed):
+    assert make(installed, "notebooks", "NAMES=01_the_game  04_training").returncode == 0
+    assert calls(installed / "log", "_") == ["<tools/run_notebooks.py>", "<01_the_game>", "<04_training>"]

@@ -56,6 +56,25 @@ def test_set_url_there_and_back_changes_nothing(copy):
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == originals
 
 
+@pytest.mark.parametrize(
+    "slug",
+    ["a/b", "A-1/_", "a/-", "a/...", "a/.github", "a/b.gitx", "a/b.github.io", "a" * 39 + "/" + "b" * 100],
+)
+def test_every_name_that_github_allows_is_taken(slug):
+    assert set_url.owner_and_name(f"https://github.com/{slug}") == slug
+
+
+def test_a_clone_names_its_folder_so_that_cd_is_right_in_a_copy_of_any_name():
+    commands = [
+        command
+        for path in set_url.text_files(ROOT)
+        if path.suffix == ".md"
+        for command in re.findall(r"git clone .*", path.read_text(encoding="utf-8"))
+    ]
+    assert commands
+    assert all(command.split()[3:] == ["othello-edu"] for command in commands), commands
+
+
 @pytest.mark.parametrize("form", [NEW + "/", NEW + ".git", NEW + ".git/"])
 def test_set_url_takes_the_address_as_a_browser_or_git_shows_it(copy, form):
     set_url.set_url(form, copy)
@@ -65,13 +84,24 @@ def test_set_url_takes_the_address_as_a_browser_or_git_shows_it(copy, form):
 @pytest.mark.parametrize(
     "url",
     ["", "a-student/layers", "http://github.com/a/b", "https://github.com/a", "https://example.org/a/b",
-     "git@github.com:a/b.git", "https://github.com/a/b/tree/main", "https://github.com/a b/c"],
+     "git@github.com:a/b.git", "https://github.com/a/b/tree/main", "https://github.com/a b/c",
+     "https://github.com/a/b\n", "https://github.com/a/b c", "https://github.com/a/b?x", "https://github.com/a/é"],
 )  # fmt: skip
 def test_set_url_refuses_anything_else_and_leaves_every_file_alone(copy, url):
     originals = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match=r"https://github\.com/owner/name"):
         set_url.set_url(url, copy)
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == originals
+
+
+@pytest.mark.parametrize(
+    "slug",
+    ["a/.", "a/..", "a/..git", "a/...git", "a/.git", "a/b.git.git", "a/b.wiki", "a/b.WIKI", "a/" + "b" * 101,
+     "./b", "../b", "-a/b", "a-/b", "a--b/c", "a.b/c", "a_b/c", "a" * 40 + "/b", "/b", "a/"],
+)  # fmt: skip
+def test_names_that_github_does_not_allow_are_refused(slug):
+    with pytest.raises(ValueError, match="GitHub allows"):
+        set_url.owner_and_name(f"https://github.com/{slug}")
 
 
 def test_the_command_says_what_is_wrong_with_an_address():

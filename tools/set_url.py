@@ -14,7 +14,11 @@ import yaml
 from othello_edu.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
-ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+?)(?:\.git)?/?")
+ADDRESS = re.compile(r"https://github\.com/([^/]+/[^/]+?)(?:\.git)?/?")
+# What GitHub allows: an owner of letters, digits and single hyphens between them; a name that is not the
+# path of a folder, nor ends as the addresses of git and of a wiki do.
+OWNER = re.compile(r"(?!.{40})[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
+NAME = re.compile(r"(?!\.{1,2}$)(?!.*\.(?:git|wiki)$)[A-Za-z0-9._-]{1,100}", re.IGNORECASE)
 SUFFIXES = {".bib", ".cff", ".html", ".ipynb", ".json", ".md", ".py", ".toml", ".yml"}
 SKIPPED = {"_build", "build", "dist", "vendor", "runs"}
 
@@ -43,9 +47,13 @@ def colab_cell(root: Path = ROOT) -> str:
 def owner_and_name(url: str) -> str:
     """`owner/name` of a GitHub address; ValueError for any other: Colab opens notebooks from GitHub alone."""
     match = ADDRESS.fullmatch(url)
-    if match is None:
-        raise ValueError(f"{url!r} is not an address of the form https://github.com/owner/name")
-    return match[1]
+    owner, _, name = match[1].partition("/") if match else ("", "", "")
+    if not (OWNER.fullmatch(owner) and NAME.fullmatch(name)):
+        raise ValueError(
+            f"{url!r} is not an address of the form https://github.com/owner/name, with an owner and a name "
+            "that GitHub allows"
+        )
+    return f"{owner}/{name}"
 
 
 def text_files(root: Path) -> list[Path]:
