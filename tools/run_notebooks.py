@@ -1,8 +1,8 @@
 """Execute the notebooks, save their outputs in place, and write book/timings.json.
 
 `make notebooks` runs all of them, `make notebooks NAMES="01_the_game 04_training"` only those. A notebook
-whose cell fails is left as it was, and the run ends with exit status 1. One whose outputs come out the same
-is not rewritten.
+that cannot be run as a notebook of this course, whose cell fails, or that loses a picture is left as it was,
+and the run ends with exit status 1. One whose outputs come out the same is not rewritten.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import nbformat
 import psutil
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -30,7 +31,12 @@ DEFAULT_BUDGET_SECONDS = 60
 BUDGET_MB = 1500
 CELL_TIMEOUT = 600  # seconds
 WIDGETS = "application/vnd.jupyter.widget-state+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+class UnusableNotebook(Exception):
+    """A notebook that is not run, or not saved; the message says why, and what to do."""
 
 
 class PeakMemory(threading.Thread):
@@ -56,6 +62,44 @@ class PeakMemory(threading.Thread):
         self.stopped.set()
         self.join()
         return self.peak_mb
+
+
+def read(path: Path):
+    """The notebook in a file, whatever kernel it was saved under: all of them run in this environment.
+
+    Raises UnusableNotebook for a file that is no notebook, or one in another language.
+    """
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # nbformat lets through what a broken file makes JSON and Python raise
+        said = str(error).partition("\n")[0]
+        raise UnusableNotebook(
+            f"{path.name} cannot be read as a notebook ({said}). Save it again from JupyterLab, or fetch the "
+            f"committed file: git checkout -- notebooks/{path.name}"
+        ) from None
+    said = [
+        notebook.metadata.get("kernelspec", {}).get("language"),
+        notebook.metadata.get("language_info", {}).get("name"),
+    ]
+    if other := [language for language in said if language not in (None, "", "python", "ipython")]:
+        raise UnusableNotebook(
+            f"{path.name} was saved under a kernel of {other[0]}, and the notebooks here are in Python. Open "
+            "it in JupyterLab, choose the kernel Python 3 (ipykernel), and save it"
+        )
+    notebook.metadata["kernelspec"] = KERNELSPEC
+    return notebook
+
+
+def pictures(notebook) -> list[int]:
+    """How many outputs of each cell are pictures or widgets."""
+    return [
+        sum(
+            any(kind.startswith("image/") or kind == WIDGET for kind in output.get("data", {}))
+            for output in cell.get("outputs", [])
+        )
+        for cell in notebook.cells
+    ]
 
 
 def execute(notebook, folder: Path) -> tuple[float, float]:
@@ -95,7 +139,6 @@ def as_text(notebook, name: str) -> str:
     Widgets get a random id in every run; here each gets one from the notebook's name and its place.
     The state of the widgets stays: the static page shows them from it.
     """
-    notebook.metadata["kernelspec"] = KERNELSPEC
     notebook.metadata.get("language_info", {}).pop("version", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -109,9 +152,22 @@ def as_text(notebook, name: str) -> str:
 
 
 def run_notebook(path: Path) -> dict:
-    """Execute one notebook, save it if anything changed, and return its entry of timings.json."""
-    notebook = nbformat.read(path, as_version=4)
+    """Execute one notebook, save it if anything changed, and return its entry of timings.json.
+
+    Raises UnusableNotebook where a cell shows fewer pictures than it does in the file.
+    """
+    notebook = read(path)
+    before = pictures(notebook)
     seconds, peak_mb = execute(notebook, path.parent)
+    now = pictures(notebook)
+    if lost := [number for number in range(len(now)) if now[number] < before[number]]:
+        raise UnusableNotebook(
+            f"{path.name} lost {sum(before[number] - now[number] for number in lost)} of its {sum(before)} "
+            f"pictures, in cell {', '.join(str(number + 1) for number in lost)} of {len(now)}, and was not "
+            "saved. A setting of matplotlib may keep figures back, such as the environment variable "
+            f"MPLBACKEND ({os.environ.get('MPLBACKEND', 'not set')}) or a matplotlibrc: remove it. "
+            "Where a cell is to show fewer, clear its outputs in JupyterLab, save, and run this again"
+        )
     text = as_text(notebook, path.stem)
     if text != path.read_text(encoding="utf-8"):
         with atomic_write(path, "w") as file:
@@ -154,7 +210,11 @@ def main(arguments=None, root: Path = ROOT) -> int:
         print(f"{name:32}", end="", flush=True)
         try:
             entry = entries[name] = run_notebook(paths[name])
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        except NoSuchKernel:
+            print("failed\n\nthis environment has no kernel python3: install ipykernel into it\n")
+            failed.append(name)
+            continue
+        except (UnusableNotebook, CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             print(f"failed\n\n{error}\n")
             failed.append(name)
             continue
