@@ -9,7 +9,7 @@ Shapes in comments: B games, T moves, D = d_model, H heads, V tokens in the voca
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -230,3 +230,28 @@ def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(training)
+
+
+def check_weights(config: GPTConfig, state: Mapping[str, torch.Tensor]) -> None:
+    """Raises OthelloEduError where weights are not those of a `GPT` of this configuration.
+
+    Without building it: a file may claim any number of blocks.
+    """
+    try:
+        with torch.device("meta"):  # shapes without memory
+            one_block = GPT(replace(config, n_layer=1)).state_dict()
+    except (RuntimeError, TypeError, OverflowError) as error:  # more numbers than a machine can count
+        raise OthelloEduError(f"no machine holds {config}: {error}") from error
+    outside = {name: value.shape for name, value in one_block.items() if not name.startswith("blocks.")}
+    inside = {name[9:]: value.shape for name, value in one_block.items() if name.startswith("blocks.0.")}
+    n_tensors = len(outside) + config.n_layer * len(inside)
+    if len(state) != n_tensors:
+        raise OthelloEduError(f"there are {len(state)} tensors where {n_tensors} are needed")
+    shapes = outside | {
+        f"blocks.{index}.{name}": shape for index in range(config.n_layer) for name, shape in inside.items()
+    }
+    for name, shape in shapes.items():
+        if name not in state:
+            raise OthelloEduError(f"there is no tensor {name}")
+        if state[name].shape != shape:
+            raise OthelloEduError(f"{name} is {list(state[name].shape)}, where {list(shape)} is needed")

@@ -10,8 +10,9 @@ import json
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -22,10 +23,10 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from .errors import CheckpointError, OthelloEduError
-from .files import atomic_write
+from .files import atomic_write, locked, make_folder, remove_temporaries
 from .games import PADDING, Games, batches, next_tokens, random_games, replay, tokens
 from .labels import legal_distribution, legal_tokens
-from .model import GPT, GPTConfig, in_evaluation_mode
+from .model import GPT, GPTConfig, check_weights, in_evaluation_mode
 from .optimizers import optimizers
 from .parallel import PRECISIONS, BatchGradient, any_process, fastest_precision, of_first, process, share
 
@@ -261,11 +262,31 @@ class TrainingRun:
         metadata = {"format": FORMAT, "about": text, "sha256": _digest(text, arrays)}
         with atomic_write(folder / CHECKPOINT) as file:
             file.write(safetensors.torch.save(arrays, metadata=metadata))
+        self.save_log(folder)
+
+    def save_log(self, folder: Path) -> None:
+        """Write the log: with the checkpoint, or after a kill between the two."""
         with atomic_write(folder / LOG, "w") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in self.log)
+            file.write(self._log_text())
+
+    def mend(self, folder: Path) -> None:
+        """Remove what a killed run has left half-written, and bring its log up to its checkpoint."""
+        remove_temporaries(folder, CHECKPOINT, LOG)
+        try:
+            whole = (folder / LOG).read_bytes() == self._log_text().encode()
+        except FileNotFoundError:
+            whole = False
+        if self.step > 0 and not whole:
+            self.save_log(folder)
+
+    def _log_text(self) -> str:
+        return "".join(json.dumps(entry) + "\n" for entry in self.log)
 
     def restore(self, folder: Path, about: dict, arrays: dict[str, torch.Tensor]) -> None:
-        """Go on from a checkpoint that was read from a folder. Raises CheckpointError if it does not fit."""
+        """Go on from a checkpoint that was read from a folder. Raises CheckpointError if it does not fit.
+
+        Precision may change, which is said: it rounds otherwise from there on.
+        """
         there = {**asdict(about["model"]), **asdict(about["training"])}
         here = {**asdict(self.model.config), **asdict(self.config)}
         different = [name for name in here if here[name] != there[name] and name != "precision"]
@@ -280,13 +301,23 @@ class TrainingRun:
                 f"{folder / CHECKPOINT} is from another configuration: {listed}"
                 + (f" ({only_earlier})" if different == ["n_games"] else "")
             )
-        self._take(about, arrays)
+        self._take(folder, about, arrays)
+        if self.config.precision != there["precision"]:
+            warnings.warn(
+                f"{folder / CHECKPOINT} was trained in {there['precision']}; after {self.games:,} games it "
+                f"goes on in {self.config.precision}, which rounds otherwise. Without --precision it is kept",
+                stacklevel=4,  # of `train`'s caller
+            )
 
-    def _take(self, about: dict, arrays: dict[str, torch.Tensor]) -> None:
+    def _take(self, folder: Path, about: dict, arrays: dict[str, torch.Tensor]) -> None:
+        try:
+            self._set_state(about, arrays)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{folder / CHECKPOINT} does not hold what it says: {error}") from error
+
+    def _set_state(self, about: dict, arrays: dict[str, torch.Tensor]) -> None:
         device = next(self.model.parameters()).device
-        self.model.load_state_dict(
-            {name[6:]: value for name, value in arrays.items() if name.startswith("model.")}
-        )
+        self.model.load_state_dict(_model_of(arrays))
         for i, optimizer in enumerate(self.optimizers):
             state: dict[int, dict] = {}
             for name, value in arrays.items():
@@ -331,9 +362,20 @@ def _read_checkpoint(folder: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         raise CheckpointError(f"{path} is not a checkpoint of this version of the package's training")
     if metadata.get("sha256") != _digest(metadata.get("about", ""), arrays):
         raise CheckpointError(f"{path} is altered: its contents do not have the SHA-256 that it states")
-    about = json.loads(metadata["about"])
-    about |= {"model": GPTConfig(**about["model"]), "training": TrainingConfig(**about["training"])}
+    try:
+        about = json.loads(metadata["about"])
+        about |= {"model": GPTConfig(**about["model"]), "training": TrainingConfig(**about["training"])}
+        check_weights(about["model"], _model_of(arrays))
+        if type(about["step"]) is not int or type(about["log"]) is not list:
+            raise TypeError("it has no step or no log")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} does not describe a training run: {error}") from error
     return about, arrays
+
+
+def _model_of(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights among the arrays of a checkpoint."""
+    return {name[6:]: value for name, value in arrays.items() if name.startswith("model.")}
 
 
 def read_run(folder: str | Path) -> TrainingRun:
@@ -344,7 +386,7 @@ def read_run(folder: str | Path) -> TrainingRun:
     about, arrays = _read_checkpoint(Path(folder))
     config, model = about["training"], GPT(about["model"])
     run = new_run(model, config)
-    run._take(about, arrays)
+    run._take(Path(folder), about, arrays)
     model.eval()
     return run
 
@@ -376,14 +418,15 @@ def train(
 
     Processes started by `torchrun` and joined in `parallel.process_group` train one model together; the
     first evaluates, logs and saves. Raises CheckpointError if `out` holds a checkpoint and `resume` is
-    false, or one that does not fit; OthelloEduError where the device does not exist or the training
-    diverges (the last good checkpoint stays).
+    false, or one that does not fit; OthelloEduError where the device does not exist, another run holds
+    `out`, or the training diverges (the last good checkpoint stays); OSError where `out` cannot be
+    written, before the first step. A precision other than the checkpoint's is warned of.
     """
-    folder = Path(out) if out is not None else None
-    if resume and folder is None:
+    if resume and out is None:
         raise OthelloEduError("to resume, name the folder of the checkpoint: out=…")
-    if folder is not None and not resume and (folder / CHECKPOINT).exists():
-        raise CheckpointError(f"{folder} already holds a {CHECKPOINT}: resume it, or choose another folder")
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        _check_checkpoint(folder, resume)
     if start is not None and start.model.config != model_config:
         raise OthelloEduError(
             f"the model to start from is {start.model.config}; this run trains {model_config}"
@@ -393,6 +436,45 @@ def train(
         model = GPT(model_config).to(device)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises AssertionError
         raise OthelloEduError(f"cannot train on device {device!r}: {error}") from error
+    with _held(out, resume):
+        run = _begin(model, config, folder, resume, start)
+        _train(run, folder, progress, on_evaluation, compiled)
+    return run
+
+
+def _check_checkpoint(folder: Path, resume: bool) -> None:
+    """Whether there is a checkpoint where one is expected, and none where a run is to begin."""
+    if resume and not (folder / CHECKPOINT).is_file():
+        raise CheckpointError(f"there is no {CHECKPOINT} in {folder}: start without resuming")
+    if not resume and (folder / CHECKPOINT).exists():
+        raise CheckpointError(f"{folder} already holds a {CHECKPOINT}: resume it, or choose another folder")
+
+
+@contextmanager
+def _held(out: str | Path | None, resume: bool) -> Iterator[None]:
+    """The folder of a run, which can be written and is this run's alone until it ends.
+
+    The first of the processes that train together holds it; where it cannot, none of them begins.
+    """
+    problem = None
+    with ExitStack() as held:
+        if out is not None and process()[0] == 0:
+            try:
+                folder = make_folder(out, CHECKPOINT, LOG)
+                held.enter_context(locked(folder))
+                _check_checkpoint(folder, resume)  # again: another run may have ended since
+            except (OthelloEduError, OSError) as error:
+                problem = error
+        if any_process(problem is not None):
+            raise problem or OthelloEduError("the first process cannot write the run's folder; it says why")
+        yield
+
+
+def _begin(
+    model: GPT, config: TrainingConfig, folder: Path | None, resume: bool, start: StartingPoint | None
+) -> TrainingRun:
+    """The run at its first step, or where its checkpoint has it; the same in all processes."""
+    device = next(model.parameters()).device.type
     checkpoint = _read_checkpoint(folder) if resume else None
     if config.precision == "auto":
         precision = checkpoint[0]["training"].precision if resume else fastest_precision(device)
@@ -405,16 +487,28 @@ def train(
     elif start is not None:
         model.load_state_dict(start.model.state_dict())
         run.start, run.log = start.card, list(start.log)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
     if any_process(run.step != of_first(run.step)):
         raise CheckpointError(
             f"the processes do not read the same {CHECKPOINT}: let all of them see one folder {folder}"
         )
     run.share()
+    if folder is not None and process()[0] == 0:
+        run.mend(folder)
+    return run
+
+
+def _train(
+    run: TrainingRun,
+    folder: Path | None,
+    progress: bool,
+    on_evaluation: Callable[[TrainingRun], None] | None,
+    compiled: bool,
+) -> None:
+    """Step, evaluate and save until all games are read or an interrupt comes."""
+    model, config = run.model, run.config
     first = process()[0] == 0
     gradient = BatchGradient(model, config.precision, config.batch_size, compiled)
-    held_out = random_games(config.eval_games, EVALUATION_SEED, model_config.board_size)
+    held_out = random_games(config.eval_games, EVALUATION_SEED, model.config.board_size)
     shown = dict(unit=" games", disable=not (progress and first), smoothing=0.02)
     losses, before = [], time.monotonic() - run.seconds
     with (
@@ -449,7 +543,6 @@ def train(
                 )
     model.zero_grad()
     model.eval()
-    return run
 
 
 def _log_entry(run: TrainingRun, held_out: Games, losses: list[torch.Tensor]) -> dict:

@@ -230,6 +230,128 @@ def test_resuming_nothing_is_refused(tmp_path):
         read_run(tmp_path)
 
 
+# One run in one folder ----------------------------------------------------------------------------------
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    refused = []
+
+    def another(run):
+        for resume in (False, (tmp_path / CHECKPOINT).exists()):
+            with pytest.raises(OthelloEduError, match="another run writes to|already holds") as found:
+                train(TINY, SHORT, tmp_path, resume=resume, progress=False)
+            refused.append(str(found.value))
+
+    short = dataclasses.replace(SHORT, n_games=160)
+    run = train(TINY, short, tmp_path, progress=False, on_evaluation=another)
+    assert sum(f"process {os.getpid()} on" in message for message in refused) == 3
+    assert sorted(os.listdir(tmp_path)) == [CHECKPOINT, LOG], "the lock is gone"
+    assert same(weights(read_run(tmp_path)), weights(run))
+
+
+def test_a_folder_that_another_run_has_filled_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+    """The other run ends between the first look into the folder and the lock."""
+    short = dataclasses.replace(SHORT, n_games=16)
+    real = training.locked
+
+    def late(folder):
+        monkeypatch.setattr(training, "locked", real)
+        train(TINY, short, folder, progress=False)
+        return real(folder)
+
+    monkeypatch.setattr(training, "locked", late)
+    with pytest.raises(CheckpointError, match="already holds"):
+        train(TINY, dataclasses.replace(short, seed=4), tmp_path, progress=False)
+    assert read_run(tmp_path).config.seed == SHORT.seed
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, LOG, ""])
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(tmp_path, monkeypatch, name):
+    def never(*arguments):
+        raise AssertionError("a step was taken")
+
+    monkeypatch.setattr(training, "training_step", never)
+    if name:
+        (tmp_path / name).mkdir()
+        out = tmp_path
+    else:
+        (tmp_path / "file").write_bytes(b"")
+        out = tmp_path / "file" / "run"
+    with pytest.raises((OSError, CheckpointError), match=name or "Not a directory|cannot find"):
+        train(TINY, SHORT, out, progress=False)
+
+
+def test_a_folder_without_a_name_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OthelloEduError, match="empty name"):
+        train(TINY, SHORT, "", progress=False)
+    assert not os.listdir(tmp_path)
+
+
+def test_resuming_removes_what_a_killed_run_left_and_mends_its_log(tmp_path, monkeypatch):
+    stopped_at(tmp_path, 14, monkeypatch)  # after 224 games, two of three evaluations
+    log = (tmp_path / LOG).read_text()
+    assert len(log.splitlines()) == 2
+    left = [f".{name}.0123abcd.tmp" for name in (CHECKPOINT, LOG)]
+    for short in (log.splitlines(keepends=True)[0], log[:-5], "", None):  # killed before the log was written
+        (tmp_path / LOG).unlink()
+        if short is not None:
+            (tmp_path / LOG).write_text(short)
+        for name in left:
+            (tmp_path / name).write_bytes(b"half of")
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "training_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                train(TINY, SHORT, tmp_path, resume=True, progress=False)
+        assert (tmp_path / LOG).read_text() == log
+        assert sorted(os.listdir(tmp_path)) == [CHECKPOINT, LOG]
+
+
+def test_a_finished_run_that_was_killed_before_its_log_was_written_is_mended_too(tmp_path):
+    short = dataclasses.replace(SHORT, n_games=32)
+    train(TINY, short, tmp_path, progress=False)
+    log = (tmp_path / LOG).read_text()
+    (tmp_path / LOG).write_text("")
+    train(TINY, short, tmp_path, resume=True, progress=False)
+    assert (tmp_path / LOG).read_text() == log != ""
+
+
+def rewritten(folder, checkpoint, change):
+    """A checkpoint that says something else and states its right SHA-256."""
+    (folder / CHECKPOINT).write_bytes(checkpoint)
+    with safe_open(folder / CHECKPOINT, "pt") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+        about = json.loads(file.metadata()["about"])
+    text = change(about, arrays) or json.dumps(about)
+    metadata = {"format": training.FORMAT, "about": text, "sha256": training._digest(text, arrays)}
+    return safetensors.torch.save(arrays, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about, arrays: about["model"].update(n_layer=10**9),
+        lambda about, arrays: about["model"].update(d_model=10**9, n_head=1),
+        lambda about, arrays: about["model"].update(d_model=10**30, n_head=1),
+        lambda about, arrays: about["model"].update(n_layer=3),
+        lambda about, arrays: about["model"].update(board_size=6),
+        lambda about, arrays: about.pop("step") and None,
+        lambda about, arrays: about.update(log=None),
+        lambda about, arrays: about.update(training=[]),
+        lambda about, arrays: arrays.pop("random") is None,
+        lambda about, arrays: arrays.update({"optimizer.0.0.x.y": torch.zeros(1)}),
+        lambda about, arrays: arrays.update(random=torch.zeros(3)),
+        lambda about, arrays: "[" * 100_000,
+        lambda about, arrays: "[]",
+    ],
+)
+def test_a_checkpoint_that_says_what_it_does_not_hold_is_refused(tmp_path, checkpoint, change):
+    content = rewritten(tmp_path, checkpoint, change)
+    refused(tmp_path, content)
+    with pytest.raises(CheckpointError, match=CHECKPOINT):
+        train(TINY, dataclasses.replace(SHORT, n_games=48), tmp_path, resume=True, progress=False)
+
+
 # Checkpoint files ---------------------------------------------------------------------------------------
 
 
@@ -836,6 +958,15 @@ def test_the_precision_that_was_measured_at_the_start_is_kept(tmp_path, monkeypa
     monkeypatch.undo()
     resumed = train(TINY, SHORT, tmp_path / "other", resume=True, progress=False)
     assert resumed.config.precision == "float32", "asked for by name, it may change"
+
+
+def test_a_precision_that_changes_on_resuming_is_said(tmp_path, monkeypatch):
+    in_bfloat16 = dataclasses.replace(SHORT, precision="bfloat16")
+    stopped_at(tmp_path, 5, monkeypatch, in_bfloat16)
+    with pytest.warns(UserWarning, match="trained in bfloat16; after 80 games it goes on in float32") as said:
+        resumed = train(TINY, SHORT, tmp_path, resume=True, progress=False)
+    assert said[0].filename == __file__ and resumed.config.precision == "float32"
+    assert read_run(tmp_path).config.precision == "float32", "and from then on it is the checkpoint's"
 
 
 def test_a_device_that_does_not_exist_is_refused():
