@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from .errors import OthelloEduError
+from .files import LOCK
 from .kernels import cores
 from .parallel import PRECISIONS, process, process_group
 from .pretrained import export, starting_point
@@ -69,7 +70,14 @@ def _complain(message: str) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    about = export(arguments.run_folder, arguments.out, arguments.command, arguments.commit, arguments.device)
+    about = export(
+        arguments.run_folder,
+        arguments.out,
+        arguments.command,
+        arguments.commit,
+        arguments.device,
+        unfinished=arguments.unfinished,
+    )
     measured = about["measured"]
     print(
         f"after rounding to float16: excess loss {measured['excess_loss']:.4f} nats, "
@@ -101,6 +109,12 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     print(f"written: {len(figures)} figures in {arguments.out / 'figures'}")
 
 
+def _folder(text: str) -> Path:
+    if not text.strip():  # an unset variable in a script, mostly
+        raise argparse.ArgumentTypeError("the name of the folder is empty; the current one is called .")
+    return Path(text)
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
@@ -127,7 +141,8 @@ def _parser() -> argparse.ArgumentParser:
             "object an evaluation), each written atomically. Ctrl-C finishes the step in hand, saves\n"
             "and stops; the same command with --resume goes on and ends in the same weights as an\n"
             "unbroken run with the same number of threads. Before the learning rate begins to fall,\n"
-            "--games may change.\n\n"
+            "--games may change. While it runs, a file in DIR says who writes there, and a second run with\n"
+            f"the same DIR is refused ({LOCK}: delete it after a crash of another machine).\n\n"
             "Several processes, on several GPUs or machines, train one network together:\n"
             "  torchrun --nproc-per-node 8 -m othello_edu.cli train …\n\n"
             "There torchrun reports, and the exit status is its own. Otherwise:\n"
@@ -142,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, metavar="S", help="seed of the weights and of the games (default: 0)"
     )
     command.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoint and log"
+        "--out", type=_folder, required=True, metavar="DIR", help="folder for checkpoint and log"
     )
     command.add_argument(
         "--start",
@@ -153,7 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--precision",
         choices=("auto", *PRECISIONS),
-        help="of matrix products; auto: what this machine multiplies faster (default)",
+        help="of matrix products; auto: what this machine multiplies faster, or with --resume what the "
+        "checkpoint has (default)",
     )
     command.add_argument(
         "--targets",
@@ -177,10 +193,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "export", help="round a trained model to float16, measure it, write it with its card"
     )
-    command.add_argument("run_folder", type=Path, metavar="DIR", help="folder that `train` wrote")
+    command.add_argument("run_folder", type=_folder, metavar="DIR", help="folder that `train` wrote")
     command.add_argument(
         "--out",
-        type=Path,
+        type=_folder,
         required=True,
         metavar="DIR",
         help="folder for weights, configuration, card and log",
@@ -188,6 +204,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--command", required=True, help="the command that trained it, for the card")
     command.add_argument("--commit", required=True, help="the commit it was trained at, for the card")
     command.add_argument("--device", required=True, help="what it was trained on, for the card")
+    command.add_argument(
+        "--unfinished",
+        action="store_true",
+        help="also a run that has not read all its games; the card says so",
+    )
     command.set_defaults(run=_export)
 
     command = commands.add_parser(
@@ -208,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model", required=True, metavar="NAME", help="a shipped model, or a folder that `export` wrote"
     )
     command.add_argument("--protocol", choices=("published", "corrected"), default="corrected")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    command.add_argument("--out", type=_folder, required=True, metavar="DIR", help="folder for the results")
     command.add_argument(
         "--size",
         choices=("full", "short", "quick"),

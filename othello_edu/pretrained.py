@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict
+from html import escape
 from itertools import groupby
 from pathlib import Path
 
@@ -12,9 +14,9 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from .errors import CheckpointError, OthelloEduError
-from .files import atomic_write
+from .files import atomic_write, make_folder, read_json
 from .games import random_games
-from .model import GPT, GPTConfig
+from .model import GPT, GPTConfig, check_weights
 from .training import EVALUATION_SEED, LOG, StartingPoint, evaluate, read_run
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -43,8 +45,9 @@ def model_folder(name: str) -> Path:
 
     Raises OthelloEduError that says where it looked, and what to do.
     """
-    for root in _roots():
-        if Path(name).name == name and (root / name / CONFIG_FILE).is_file():
+    one_folder = isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
+    for root in _roots() if one_folder else ():
+        if os.path.isfile(root / name / CONFIG_FILE):  # False, too, for a name that no file can have
             return root / name
     if name not in OUTSIDE:
         known = ", ".join(shipped()) or "none"
@@ -74,35 +77,57 @@ def starting_point(name: str | Path) -> StartingPoint:
     folder = model_folder(str(name)) if str(name) in (*shipped(), *OUTSIDE) else Path(name)
     model = load_model(folder)
     try:
-        about = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        about = read_json(folder / CARD_FILE)
         history = {key: about[key] for key in HISTORY} | {"start": about.get("start")}
         log = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
         int(history["training"]["seed"]), int(history["games_read"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder} does not say how its model was trained: {error}") from error
     return StartingPoint(model, history, log)
 
 
 def card(name: str) -> dict:
-    """What was measured about a shipped model, and how it was made."""
-    return json.loads((model_folder(name) / CARD_FILE).read_text(encoding="utf-8"))
+    """What was measured about a shipped model, and how it was made.
+
+    Raises OthelloEduError for a name that is not found, CheckpointError for a card that is
+    missing or no JSON.
+    """
+    path = model_folder(name) / CARD_FILE
+    try:
+        about = read_json(path)
+        if not isinstance(about, dict):
+            raise ValueError(f"it holds a {type(about).__name__}")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is no card of a model: {error}") from error
+    return about
 
 
 def card_text(name: str) -> str:
-    """The card of a shipped model as Markdown."""
+    """The card of a shipped model as Markdown; no text in it is taken for Markdown or HTML.
+
+    Raises as `card` does, and CheckpointError for a card that lacks something.
+    """
     about = card(name)
+    try:
+        return _markdown(name, about)
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        path = model_folder(name) / CARD_FILE
+        raise CheckpointError(f"{path} lacks what a card says: {type(error).__name__}: {error}") from error
+
+
+def _markdown(name: str, about: dict) -> str:
     model, training, measured = about["model"], about["training"], about["measured"]
     by_ply = measured["legal_rate_by_ply"]
     rates = ", ".join(
         f"{ply + 1}: {by_ply[ply]:.1%}" for ply in range(9, len(by_ply), 10) if by_ply[ply] is not None
     )
     size = model["board_size"]
-    return f"""### Model card: `{name}`
+    return f"""### Model card: {as_code(name)}
 
-- **Network**: GPT, {model["n_layer"]} blocks of {model["d_model"]} dimensions, {model["n_head"]} heads,
-  {about["n_parameters"]:,} parameters, {size}x{size} Othello.
+- **Network**: GPT, {model["n_layer"]:d} blocks of {model["d_model"]:d} dimensions, {model["n_head"]:d} heads,
+  {about["n_parameters"]:,} parameters, {size:d}x{size:d} Othello.
 - **Data**: {about["games_read"]:,} uniform random legal games, generated on the fly, each read once
-  (seed {training["seed"]}).
+  (seed {training["seed"]:d}).
 - **Taught by**: {", then ".join(TEACHERS[name] for name in taught_by(about))}.
 - **Made by**: {_history_text(about)}.
 - **Measured** on {measured["n_games"]:,} random games that it never saw, after rounding to float16:
@@ -140,21 +165,52 @@ def _history_text(about: dict) -> str:
 
 
 def _step_text(about: dict) -> str:
+    planned = about["training"].get("first_game", 0) + about["training"]["n_games"]
+    unfinished = f", stopped after {about['games_read']:,} of {planned:,} games"
     return (
-        f"`{about['command']}` at commit `{about['commit'][:12]}`, "
-        f"{about['seconds'] / 60:.0f} minutes on {about['device']}"
+        f"{as_code(about['command'])} at commit {as_code(about['commit'][:12])}, "
+        f"{about['seconds'] / 60:.0f} minutes on {as_text(about['device'])}"
+        + (unfinished if about["games_read"] < planned else "")
     )
 
 
+def as_text(text: str) -> str:
+    """A text from a file as Markdown that shows it as it is, on one line, in a table too."""
+    return re.sub(r"([\\`*_\[\]$|~])", r"\\\1", escape(" ".join(text.split()), quote=False))
+
+
+def as_code(text: str) -> str:
+    """A text from a file as `code` in Markdown, on one line: its fence is longer than any within."""
+    text = " ".join(text.split())
+    runs = re.findall("`+", text)
+    fence = "`" * (1 + max(map(len, runs), default=0))
+    edge = " " if runs or not text else ""
+    return f"{fence}{edge}{text}{edge}{fence}"
+
+
 def export(
-    checkpoint: str | Path, folder: str | Path, command: str, commit: str, device: str, n_games: int = 2000
+    checkpoint: str | Path,
+    folder: str | Path,
+    command: str,
+    commit: str,
+    device: str,
+    n_games: int = 2000,
+    unfinished: bool = False,
 ) -> dict:
-    """Round a finished training run to float16, measure what is left of it, and write a shippable folder.
+    """Round a training run to float16, measure what is left of it, and write a shippable folder.
 
     checkpoint: the folder that `train` wrote. command, commit and device go on the card. n_games: random
-    games of the measurement, which no training reads. Returns the card.
+    games of the measurement, which no training reads. unfinished: take a run, too, that has not read all
+    its games; its card says so. Returns the card. Raises CheckpointError for an unfinished run otherwise.
     """
     run = read_run(checkpoint)
+    if not (run.finished or unfinished):
+        raise CheckpointError(
+            f"the run in {checkpoint} is unfinished: it has read {run.games:,} of "
+            f"{run.config.first_game + run.config.n_games:,} games. Resume it, or export it as it is with "
+            "--unfinished (in Python unfinished=True), which goes on its card"
+        )
+    folder = make_folder(folder, MODEL_FILE, CONFIG_FILE, CARD_FILE, LOG)
     model = rounded(run.model)
     measured = evaluate(model, random_games(n_games, EVALUATION_SEED + 1, model.config.board_size))
     by_ply = [None if np.isnan(rate) else round(float(rate), 5) for rate in measured.pop("legal_rate_by_ply")]
@@ -169,11 +225,11 @@ def export(
         "device": device,
         "start": run.start,
         "measured": {"n_games": n_games, **measured, "legal_rate_by_ply": by_ply},
-    }
+    } | ({} if run.finished else {"unfinished": True})
     save_model(model, folder)
-    with atomic_write(Path(folder) / CARD_FILE, "w") as file:
+    with atomic_write(folder / CARD_FILE, "w") as file:
         file.write(json.dumps(about, indent=1) + "\n")
-    with atomic_write(Path(folder) / LOG, "w") as file:
+    with atomic_write(folder / LOG, "w") as file:
         file.writelines(json.dumps(entry) + "\n" for entry in run.log)
     return about
 
@@ -190,8 +246,7 @@ def save_model(model: GPT, folder: str | Path) -> None:
 
     Weights of more than `SHARD_BYTES` are spread over several files, in the order of the parameters.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     shards, room = [], 0
     for name, value in model.state_dict().items():
         if not shards or room < 2 * value.numel():
@@ -215,7 +270,7 @@ def load_model(folder: str | Path) -> GPT:
     """A model written by `save_model`. Raises CheckpointError naming the file at fault."""
     folder = Path(folder)
     try:
-        about = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        about = read_json(folder / CONFIG_FILE)
         config = GPTConfig(**about["model"])
         digests = {str(name): str(digest) for name, digest in about["sha256"].items()}
         if not digests or any(Path(name).name != name for name in digests):
@@ -229,19 +284,20 @@ def load_model(folder: str | Path) -> GPT:
             state |= {key: value.float() for key, value in safetensors.torch.load(content).items()}
         except SafetensorError as error:
             raise CheckpointError(f"{folder / name} does not hold weights: {error}") from error
-    model = GPT(config)
     try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
+        check_weights(config, state)  # before a network of the size that the configuration claims is built
+    except OthelloEduError as error:
         files = ", ".join(digests)
         raise CheckpointError(f"{folder / files} does not hold the weights of {config}: {error}") from error
+    model = GPT(config)
+    model.load_state_dict(state)
     return model.eval()
 
 
 def _verified(path: Path, expected: str) -> bytes:
     try:
         content = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != expected:

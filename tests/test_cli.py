@@ -6,12 +6,14 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
 
 from othello_edu import cli, training
 from othello_edu.cli import main
+from othello_edu.files import locked
 from othello_edu.kernels import cores
 from othello_edu.model import GPTConfig
 from othello_edu.pretrained import load_model
@@ -158,6 +160,11 @@ def test_more_threads_than_cores_are_limited_to_them_and_said(tmp_path, monkeypa
         (["train", "--out", "x", "--games", "many"], "invalid int value: 'many'"),
         (["train", "--out", "x", "--threads", "0"], "'0' is not a positive number"),
         (["export", "x"], "--out"),
+        (["train", "--out", ""], "the name of the folder is empty"),
+        (["train", "--out="], "the name of the folder is empty"),
+        (["export", "x", "--out", " "], "the name of the folder is empty"),
+        (["export", "", "--out", "x"], "the name of the folder is empty"),
+        (["reproduce", "--model", "small", "--out", ""], "the name of the folder is empty"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2_and_says_why(arguments, message, capsys):
@@ -199,3 +206,39 @@ def test_export_writes_a_model_that_loads(tmp_path, capsys, monkeypatch):
     assert load_model(tmp_path / "shipped").config == PRESETS["mini"][0]
     assert run("export", tmp_path / "nothing", "--out", tmp_path / "shipped", *about) == 2
     assert "there is no checkpoint.safetensors in" in capsys.readouterr().err
+
+
+def test_an_unfinished_run_is_exported_only_where_that_is_meant(tmp_path, monkeypatch, capsys):
+    real = training.training_step
+
+    def press(run, gradient):
+        if run.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(run, gradient)
+
+    monkeypatch.setattr(training, "training_step", press)
+    assert run("train", "--preset", "mini", "--device", "cpu", "--out", tmp_path / "run") == 130
+    about = ("--command", "…", "--commit", "0123abc", "--device", "one core")
+    assert run("export", tmp_path / "run", "--out", tmp_path / "model", *about) == 2
+    said = capsys.readouterr().err
+    assert "is unfinished: it has read 112 of 200 games" in said and "--unfinished" in said
+    assert not (tmp_path / "model").exists()
+    assert run("export", tmp_path / "run", "--out", tmp_path / "model", *about, "--unfinished") == 0
+    assert load_model(tmp_path / "model").config == PRESETS["mini"][0]
+
+
+def test_another_precision_on_resuming_is_said(tmp_path, monkeypatch, capsys):
+    command = ("train", "--preset", "mini", "--device", "cpu", "--out", tmp_path / "run")
+    assert run(*command, "--precision", "bfloat16") == 0
+    with pytest.warns(UserWarning, match="was trained in bfloat16; .* float32"):
+        assert run(*command, "--resume", "--precision", "float32") == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for same in ((), ("--precision", "auto"), ("--precision", "bfloat16")):
+            assert run(*command, "--resume", *same) == 0
+
+
+def test_a_folder_in_use_ends_with_2_and_says_by_whom(tmp_path, capsys):
+    with locked(tmp_path):
+        assert run("train", "--preset", "mini", "--out", tmp_path) == 2
+    assert re.search(rf"another run writes to .*process {os.getpid()} on ", capsys.readouterr().err)

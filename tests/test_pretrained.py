@@ -2,8 +2,14 @@
 
 import dataclasses
 import hashlib
+import html
 import json
 import math
+import os
+import re
+import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +38,9 @@ from othello_edu.pretrained import (
     taught_by,
 )
 from othello_edu.training import EVALUATION_SEED, LOG, TrainingConfig, evaluate, train
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
+import measured_tables  # noqa: E402  (that folder is no package)
 
 TINY = GPTConfig(board_size=4, n_layer=1, n_head=2, d_model=16)
 SHORT = TrainingConfig(
@@ -187,6 +196,44 @@ def test_a_file_that_holds_other_things_is_refused_even_with_its_own_checksum(fo
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_layer": 10**9},
+        {"n_layer": 10**30},
+        {"d_model": 10**9, "n_head": 1},
+        {"d_model": 10**18, "n_head": 1},
+        {"d_model": 10**30, "n_head": 1},
+    ],
+)
+def test_a_configuration_of_any_size_is_compared_before_a_network_is_built(folder, change, monkeypatch):
+    about = json.loads((folder / CONFIG_FILE).read_text())
+    about["model"] |= change
+    (folder / CONFIG_FILE).write_text(json.dumps(about))
+
+    def never(config):
+        raise AssertionError(f"{config} was built")
+
+    monkeypatch.setattr(pretrained, "GPT", never)
+    with pytest.raises(CheckpointError, match=f"{MODEL_FILE} does not hold the weights of GPTConfig"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b'{"model": ' * 50_000])
+def test_a_configuration_that_cannot_be_parsed_is_refused_by_name(folder, content):
+    (folder / CONFIG_FILE).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{CONFIG_FILE} does not describe a model"):
+        load_model(folder)
+
+
+def test_names_of_files_that_cannot_be_are_refused(folder):
+    about = json.loads((folder / CONFIG_FILE).read_text())
+    for name in ("a\0b", "a" * 300, "..", "."):
+        (folder / CONFIG_FILE).write_text(json.dumps(about | {"sha256": {name: "00"}}))
+        with pytest.raises(CheckpointError):
+            load_model(folder)
+
+
 # Export and card ----------------------------------------------------------------------------------------
 
 
@@ -232,6 +279,111 @@ def test_the_card_can_be_read_by_a_person(run_folder, tmp_path, monkeypatch):
         "**Not for** playing well",
     ):
         assert part in text, part
+
+
+def bad_card(tmp_path, monkeypatch, content):
+    """A folder of models with one, whose card is this."""
+    monkeypatch.setenv(pretrained.MODELS_VARIABLE, str(tmp_path))
+    (tmp_path / "foreign").mkdir(exist_ok=True)
+    (tmp_path / "foreign" / CONFIG_FILE).write_text("{}")
+    (tmp_path / "foreign" / CARD_FILE).write_bytes(content)
+
+
+@pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b"3", b"\xff", b"[" * 100_000, None])
+def test_a_card_that_is_missing_or_no_json_is_refused_by_name(tmp_path, monkeypatch, content):
+    bad_card(tmp_path, monkeypatch, content or b"")
+    if content is None:
+        (tmp_path / "foreign" / CARD_FILE).unlink()
+    for function in (card, card_text):
+        with pytest.raises(CheckpointError, match=f"foreign.{CARD_FILE} is no card of a model"):
+            function("foreign")
+
+
+def test_a_card_that_lacks_or_mistakes_anything_is_refused_by_name(tmp_path, monkeypatch):
+    good = card("small")
+    places = [(key,) for key in good] + [(key, inner) for key in ("model", "measured") for inner in good[key]]
+    refusals = 0
+    for place in places:
+        for value in (None, [], "<b>", {}):
+            about = json.loads(json.dumps(good))
+            target = about if len(place) == 1 else about[place[0]]
+            target[place[-1]] = value
+            bad_card(tmp_path, monkeypatch, json.dumps(about).encode())
+            try:
+                assert "<b>" not in card_text("foreign").replace("`<b>`", "")
+            except CheckpointError as error:
+                assert f"{CARD_FILE} lacks what a card says" in str(error)
+                refusals += 1
+    assert refusals > len(places)
+    deep = json.dumps(good)
+    for _ in range(2000):
+        deep = deep.replace('"start": null', '"start": {"training": {}, "start": null}', 1)
+    bad_card(tmp_path, monkeypatch, deep.encode())
+    with pytest.raises(CheckpointError, match=CARD_FILE):
+        card_text("foreign")
+
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "</code><script>alert(1)</script>",
+    "`<script>alert(1)</script>`",
+    "``` `` ` <b>",
+    "a\n\n<script>alert(1)</script>\n\n# Heading",
+    "[link](javascript:alert(1))",
+    "![picture](x)",
+    "*a* _b_ | c | $x$ ~~d~~ \\<b>",
+    "&lt;b&gt; &#60;b&#62;",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_a_card_stays_text_where_it_becomes_html(tmp_path, monkeypatch, text):
+    markdown = pytest.importorskip("markdown_it").MarkdownIt("gfm-like", {"linkify": False})
+    about = card("small") | {"command": text, "commit": text[:12], "device": text}
+    about |= {"start": about["start"] | {"device": text, "command": text}}
+    bad_card(tmp_path, monkeypatch, json.dumps(about).encode())
+    good = markdown.render(card_text("small"))
+    found = markdown.render(card_text("foreign"))
+    tags = re.compile(r"</?(?!code)[a-z][^>]*>")
+    assert tags.findall(found) == tags.findall(good), "the same elements as of a card without tricks"
+    shown = " ".join(text.split())
+    assert html.unescape(found).count(shown) >= 4, "and it is shown as it is"
+    row = measured_tables.networks_table({"foreign": about})
+    assert all(tag in ("<p>", "</p>") for tag in tags.findall(markdown.renderInline(row[-1])))
+
+
+def test_an_unfinished_run_is_told_by_its_card_and_by_those_of_its_heirs(tmp_path, monkeypatch):
+    def stop(run):
+        if run.games == 80:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, SHORT, tmp_path / "run", progress=False, on_evaluation=stop)
+    about = ("…", "0123abc", "one core", 20)
+    with pytest.raises(CheckpointError, match="unfinished: it has read 80 of 200 games.*unfinished=True"):
+        export(tmp_path / "run", tmp_path / "part", *about)
+    assert export(tmp_path / "run", tmp_path / "part", *about, unfinished=True)["unfinished"] is True
+    start = starting_point(tmp_path / "part")
+    more = dataclasses.replace(SHORT, n_games=16, first_game=80)
+    train(TINY, more, tmp_path / "more", progress=False, start=start)
+    assert "unfinished" not in export(tmp_path / "more", tmp_path / "whole", *about)
+    monkeypatch.setenv(pretrained.MODELS_VARIABLE, str(tmp_path))
+    for name in ("part", "whole"):
+        assert card_text(name).count("stopped after 80 of 200 games") == 1
+    assert "stopped after" not in card_text("small")
+
+
+def test_export_tries_its_folder_before_it_measures(run_folder, tmp_path, monkeypatch):
+    def never(*arguments):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(pretrained, "evaluate", never)
+    (tmp_path / CARD_FILE).mkdir()
+    with pytest.raises(OSError, match=CARD_FILE):
+        export(run_folder, tmp_path, "…", "0123abc", "one core")
+    with pytest.raises(OthelloEduError, match="empty name"):
+        export(run_folder, "", "…", "0123abc", "one core")
 
 
 # Going on from a model ------------------------------------------------------------------------------------
@@ -305,6 +457,13 @@ def test_a_name_that_is_not_shipped_is_refused_with_those_that_are():
             function("tiny")
     with pytest.raises(OthelloEduError):
         load_pretrained("../weights/small")
+    for name in ("", ".", "..", "a\0b", "small\0", "a" * 300, "a/b", None, 3, b"small", ["small"]):
+        for function in (load_pretrained, card, card_text):
+            with pytest.raises(OthelloEduError, match="there is no pretrained model"):
+                function(name)
+    for name in ("a\0b", "a" * 300):
+        with pytest.raises(CheckpointError):
+            starting_point(name)
 
 
 def test_a_model_outside_the_package_is_looked_for_where_the_message_says(model, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from othello_edu.pretrained import TEACHERS, taught_by, trainings
+from othello_edu.pretrained import TEACHERS, as_code, as_text, taught_by, trainings
 from othello_edu.reproduction.claims import PAPER_BEST, over_models
 from othello_edu.reproduction.results import by_stage
 
@@ -195,14 +195,16 @@ def networks_table(cards: dict[str, dict]) -> list[str]:
     for name, card in cards.items():
         measured = card["measured"]
         lines.append(
-            f"| `{name}` | {', then '.join(TEACHERS[teacher] for teacher in taught_by(card))} "
-            f"| {card['training']['seed']} | {card['games_read']:,} "
+            f"| {as_code(name)} | {', then '.join(TEACHERS[teacher] for teacher in taught_by(card))} "
+            f"| {card['training']['seed']:d} | {card['games_read']:,} "
             f"| {measured['excess_loss']:.3f} "
             f"| {measured['legal_rate']:.2%} | {measured['legal_mass']:.1%} "
             f"| {measured['calibration']['error']:.3f} |"
         )
-        steps = "; then ".join(f"{_minutes(step['seconds'])} on {step['device']}" for step in trainings(card))
-        made.append(f"- `{name}`: {steps}.")
+        steps = "; then ".join(
+            f"{_minutes(step['seconds'])} on {as_text(step['device'])}" for step in trainings(card)
+        )
+        made.append(f"- {as_code(name)}: {steps}.")
     return lines + made
 
 
