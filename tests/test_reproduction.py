@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from othello_edu import scoring
 from othello_edu.cli import main
 from othello_edu.dictionaries import random_directions
 from othello_edu.errors import OthelloEduError
+from othello_edu.files import LOCK, locked
 from othello_edu.games import Games, random_games, replay, tokens
 from othello_edu.labels import contents, contents_before
 from othello_edu.model import GPT, GPTConfig
@@ -161,6 +163,96 @@ def test_a_damaged_part_is_named(model, tmp_path):
         reproduce(model, "corrected", tmp_path, QUICK, progress=False)
 
 
+def test_a_part_that_is_not_what_the_run_wrote_is_refused(done, model, tmp_path):
+    results, out = done
+    name, out = results["protocol"]["name"], shutil.copytree(out, tmp_path / "out")
+    parts = out / "parts"
+    good = {path.name: path.read_text() for path in parts.iterdir()}
+
+    def refused(file, content, message):
+        (parts / file).write_text(content)
+        with pytest.raises(OthelloEduError, match=f"{file} {message}"):
+            reproduce(model, name, out, QUICK, progress=False)
+        (parts / file).write_text(good[file])
+
+    for file, other in (("features_3.json", "features_2.json"), ("neurons.json", "model.json")):
+        part = other[:-5].replace("_", "/")
+        refused(file, good[other], f"holds the part '{part}' under the name of another; delete it")
+        renamed = json.loads(good[other]) | {"part": file[:-5].replace("_", "/")}
+        refused(file, json.dumps(renamed), "is altered: it does not have the SHA-256")
+    kept = json.loads(good["model.json"])
+    for result in ({"loss": 0.0}, {"loss": math.nan}, {}, None):
+        refused("model.json", json.dumps(kept | {"result": result}), "is altered")
+    refused("model.json", json.dumps(kept | {"made": {}}), "is altered")
+    refused("model.json", json.dumps({key: kept[key] for key in kept if key != "sha256"}), "is altered")
+    for content in ("[" * 100_000, "[]", '{"header": [], "result": 0, "made": 0}'):
+        refused("model.json", content, "is damaged .*delete it")
+    (parts / "model.json").write_text(json.dumps(kept, indent=2))  # the same, in other lines
+    again = reproduce(model, name, out, QUICK, progress=False)
+    assert again["results"] == results["results"] and again["claims"] == results["claims"]
+
+
+def test_a_probe_that_is_not_what_its_part_saved_is_refused(done, model, tmp_path):
+    results, out = done
+    name, out = results["protocol"]["name"], shutil.copytree(out, tmp_path / "out")
+    (out / "parts" / "neurons.json").unlink()
+    probe, other = (out / "work" / f"probe_{stage}.safetensors" for stage in (3, 4))
+    good = probe.read_bytes()
+    tensors = safetensors.torch.load(good)
+    nan = {key: torch.full_like(value, torch.nan) for key, value in tensors.items()}
+    for content in (other.read_bytes(), safetensors.torch.save(nan), good[:-1], b""):
+        probe.write_bytes(content)
+        with pytest.raises(
+            OthelloEduError, match="probe_3.safetensors .*not the file that the part has writ"
+        ):
+            reproduce(model, name, out, QUICK, progress=False)
+    probe.write_bytes(good)
+    again = reproduce(model, name, out, QUICK, progress=False)
+    assert again["results"]["neurons"] == results["results"]["neurons"]
+    shutil.rmtree(out / "work")
+    assert reproduce(model, name, out, QUICK, progress=False)["results"] == results["results"]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_probes_that_are_not_finite_are_not_kept(model, tmp_path, bad):
+    run = context.Run(model, CORRECTED, QUICK, tmp_path / "work")
+    with pytest.raises(OthelloEduError, match="weight of .*probe_1.*not finite"):
+        run.save("probe_1", {"bias": torch.zeros(2), "weight": torch.tensor([1.0, bad])})
+    assert not (tmp_path / "work").exists()
+    run.save("probe_1", {"weight": torch.ones(2)})
+    assert torch.equal(run.load("probe_1")["weight"], torch.ones(2))
+
+
+def test_two_runs_do_not_share_a_folder_and_temporaries_of_killed_ones_go(done, model, tmp_path):
+    results, out = done
+    name, out = results["protocol"]["name"], shutil.copytree(out, tmp_path / "out")
+    left = [out / ".results.json.0123abcd.tmp", out / "work" / ".probe_1.safetensors.0123abcd.tmp"]
+    left += [out / "parts" / ".model.json.0123abcd.tmp", out / "tables" / ".features_1.npz.0123abcd.tmp"]
+    for path in left:
+        path.write_bytes(b"half of")
+    with locked(out), pytest.raises(OthelloEduError, match="another run writes to"):
+        reproduce(model, name, out, QUICK, progress=False)
+    assert all(path.exists() for path in left), "they may be the other run's"
+    assert reproduce(model, name, out, QUICK, progress=False)["results"] == results["results"]
+    assert not any(path.exists() for path in left) and not (out / LOCK).exists()
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_part(model, tmp_path, monkeypatch):
+    def never(*arguments):
+        raise AssertionError("a part has run")
+
+    monkeypatch.setattr(run_module, "_do", never)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "a" / "results.json").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "work").write_text("")
+    for out in ("file", "a", "b"):
+        with pytest.raises(OSError):
+            reproduce(model, "corrected", tmp_path / out, QUICK, progress=False)
+    with pytest.raises(OthelloEduError, match="empty name"):
+        reproduce(model, "corrected", "", QUICK, progress=False)
+
+
 def test_what_cannot_be_run_is_refused(model, tmp_path):
     with pytest.raises(OthelloEduError, match="it must be one of published, corrected"):
         reproduce(model, "improved", tmp_path)
@@ -184,7 +276,7 @@ def test_the_command_runs_a_folder_and_prints_the_verdicts(done, model, tmp_path
     for path in (out / "parts").iterdir():  # as if it had been the folder's model from the start
         kept = json.loads(path.read_text())
         kept["header"]["model"] = "tiny"
-        path.write_text(json.dumps(kept))
+        path.write_text(json.dumps(kept | {"sha256": run_module._digest(kept)}))
     arguments = [
         "reproduce",
         "--model",

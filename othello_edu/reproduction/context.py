@@ -1,6 +1,7 @@
 """What every part of a run needs: the network and its control, the games, streams as a protocol sees them."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -26,12 +27,16 @@ TABLES = "tables"
 
 @dataclass(eq=False)
 class Run:
-    """What every part needs: the network, the protocol, the sizes, and a folder for trained parts."""
+    """What every part needs: the network, the protocol, the sizes, and a folder for trained parts.
+
+    saved: {name: SHA-256} of what parts have left in that folder.
+    """
 
     model: GPT
     protocol: Protocol
     sizes: Sizes
     work: Path
+    saved: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def random_model(self) -> GPT:
@@ -90,10 +95,16 @@ class Run:
         return sample.rows(self.streams(sample.games, stage, model))
 
     def save(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
-        """Keep tensors for later parts."""
+        """Keep tensors for later parts. Raises OthelloEduError for numbers that are not finite."""
+        path = self.work / f"{name}.safetensors"
+        for key, value in tensors.items():
+            if not value.isfinite().all():
+                raise OthelloEduError(f"{key} of {path} has come out with numbers that are not finite")
         self.work.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.work / f"{name}.safetensors") as file:
-            file.write(safetensors.torch.save({key: value.contiguous() for key, value in tensors.items()}))
+        content = safetensors.torch.save({key: value.contiguous() for key, value in tensors.items()})
+        with atomic_write(path) as file:
+            file.write(content)
+        self.saved[name] = hashlib.sha256(content).hexdigest()
 
     def save_tables(self, name: str, tables: dict[str, np.ndarray]) -> None:
         """Keep AUROC tables beside the results, as float16: four digits are more than they are worth."""
@@ -103,10 +114,13 @@ class Run:
             np.savez_compressed(file, **{key: table.astype(np.float16) for key, table in tables.items()})
 
     def load(self, name: str) -> dict[str, torch.Tensor]:
-        """Tensors of an earlier part."""
+        """Tensors of an earlier part, the ones that it saved."""
         path = self.work / f"{name}.safetensors"
         try:
-            return safetensors.torch.load(path.read_bytes())
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != self.saved.get(name):
+                raise OSError("it is not the file that the part has written")
+            return safetensors.torch.load(content)
         except (OSError, safetensors.SafetensorError) as error:
             raise OthelloEduError(
                 f"{path} of an earlier part cannot be read ({error}); "

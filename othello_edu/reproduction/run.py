@@ -10,11 +10,11 @@ import torch
 from tqdm import tqdm
 
 from ..errors import OthelloEduError
-from ..files import atomic_write
+from ..files import atomic_write, locked, make_folder, read_json, remove_temporaries
 from ..model import GPT
 from ..pretrained import load_model, model_folder
 from .claims import judge
-from .context import SEED, Run
+from .context import SEED, TABLES, Run
 from .parts import parts
 from .protocol import FULL, MIN_BLOCKS, PROTOCOLS, SHORT, Protocol, Sizes
 from .results import RESULTS, SCHEMA, read_results
@@ -38,7 +38,8 @@ def reproduce(
     holds trained probes and SAEs and may be deleted when all is done.
 
     Raises OthelloEduError for an unknown protocol, a board that is not 8x8, a network of fewer than seven
-    blocks, or a folder that holds parts of another run (another model, protocol, size, or other code).
+    blocks, a folder that holds parts of another run (another model, protocol, size, or other code), parts
+    that are not what this run wrote under their name, or a folder that another run holds.
     """
     if protocol not in PROTOCOLS:
         raise OthelloEduError(f"protocol is {protocol!r}; it must be one of {', '.join(PROTOCOLS)}")
@@ -52,7 +53,7 @@ def reproduce(
         raise OthelloEduError(
             f"{name} has {model.config.n_layer} blocks; the paper's claims are about layers 1 to {MIN_BLOCKS}"
         )
-    out, protocol = Path(out), PROTOCOLS[protocol]
+    protocol = PROTOCOLS[protocol]
     header = {
         "schema": SCHEMA,
         "model": name,
@@ -62,14 +63,21 @@ def reproduce(
         "games_seed": SEED,
         "code_sha256": code_fingerprint(),
     }
-    run, found = Run(model.to(device), protocol, sizes, out / "work"), {}
-    listed = listed_parts(protocol, model.config.n_layer, sizes)
-    (out / "parts").mkdir(parents=True, exist_ok=True)
+    out = make_folder(out, RESULTS)
+    with locked(out):
+        for folder in ("parts", "work", TABLES):
+            remove_temporaries(make_folder(out / folder))
+        remove_temporaries(out, RESULTS)
+        return _run_parts(Run(model.to(device), protocol, sizes, out / "work"), header, out, progress)
+
+
+def _run_parts(run: Run, header: dict, out: Path, progress: bool) -> dict:
+    listed, found = listed_parts(run.protocol, run.model.config.n_layer, run.sizes), {}
     total = sum(share for _, share in listed.values())
     with tqdm(total=total, disable=not progress, bar_format=_BAR) as bar:
         for part, (function, share) in listed.items():
             bar.set_description(part)
-            found[part] = _done(out, part, header) or _do(out, part, header, function, run)
+            found[part] = _done(out, part, header, run) or _do(out, part, header, function, run)
             bar.update(share)
     results = header | {"made": {part: kept["made"] for part, kept in found.items()}}
     results["results"] = {part: kept["result"] for part, kept in found.items()}
@@ -122,27 +130,41 @@ def _path(out: Path, part: str) -> Path:
     return out / "parts" / f"{part.replace('/', '_')}.json"
 
 
-def _done(out: Path, part: str, header: dict):
+def _done(out: Path, part: str, header: dict, run: Run):
     path = _path(out, part)
     if not path.exists():
         return None
+    again = "delete it, and the part runs again"
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
         found, _, _ = kept["header"], kept["result"], kept["made"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OthelloEduError(f"{path} is damaged ({error}); delete it, and the part runs again") from error
-    if found != header:
         differs = [key for key in header if found.get(key) != header[key]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OthelloEduError(f"{path} is damaged ({error}); {again}") from error
+    if found != header:
         raise OthelloEduError(
             f"{out} holds parts of another run (its {', '.join(differs)} differ): choose another folder"
         )
+    if kept.get("part") != part:
+        raise OthelloEduError(
+            f"{path} holds the part {kept.get('part')!r} under the name of another; {again}"
+        )
+    if kept.get("sha256") != _digest(kept):
+        raise OthelloEduError(f"{path} is altered: it does not have the SHA-256 that it states; {again}")
+    run.saved |= kept.get("saved", {})
     return kept
+
+
+def _digest(kept: dict) -> str:
+    """SHA-256 of all that a part's file says."""
+    text = json.dumps({key: value for key, value in kept.items() if key != "sha256"})
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _do(out: Path, part: str, header: dict, function, run: Run):
     # Each part alone decides its randomness, so that it matters not which ran before it.
     torch.manual_seed(0)
-    start = perf_counter()
+    start, before = perf_counter(), dict(run.saved)
     result = function(run)
     made = {
         "seconds": round(perf_counter() - start, 1),
@@ -150,8 +172,9 @@ def _do(out: Path, part: str, header: dict, function, run: Run):
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    kept = {"header": header, "made": made, "result": result}
-    _write(_path(out, part), kept)
+    saved = {name: digest for name, digest in run.saved.items() if before.get(name) != digest}
+    kept = {"part": part, "header": header, "made": made, "saved": saved, "result": result}
+    _write(_path(out, part), kept | {"sha256": _digest(kept)})
     return kept
 
 
