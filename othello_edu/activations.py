@@ -1,13 +1,15 @@
 """Run a model over many games and keep what happens inside, in bounded memory."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
+from . import checks
 from .errors import OthelloEduError
-from .games import Games, tokens
-from .model import GPT, in_evaluation_mode
+from .games import Games, checked, tokens
+from .model import GPT, checked_model, in_evaluation_mode
 
 
 def residual_streams(
@@ -26,7 +28,7 @@ def residual_streams(
     `n_ctx` by default. Rows past the end of a game hold what the model makes of padding: mask them.
     out: where to write, a tensor or NumPy array (a memory map, say) of that shape; its dtype counts.
     """
-    stages = list(range(model.n_stages)) if stages is None else list(stages)
+    stages = _numbers("stages", stages, checked_model(model).n_stages)
     return _collect(model, games, "resid_post", stages, plies, model.config.d_model, dtype, out, batch_size)
 
 
@@ -40,12 +42,33 @@ def mlp_activations(
     batch_size: int = 128,
 ) -> torch.Tensor:
     """MLP neurons after the GELU, [n_blocks, n_games, time, 4 * d_model]; blocks counted from 0."""
-    blocks = list(range(model.config.n_layer)) if blocks is None else list(blocks)
+    blocks = _numbers("blocks", blocks, checked_model(model).config.n_layer)
     return _collect(model, games, "mlp_post", blocks, plies, 4 * model.config.d_model, dtype, out, batch_size)
+
+
+def _tensor_of(out: np.ndarray) -> torch.Tensor:
+    """A tensor that writes to this array."""
+    if not out.flags.writeable:
+        raise OthelloEduError("out is read-only; open a memory map with mode='r+' or 'w+'")
+    try:
+        return torch.from_numpy(out)
+    except (TypeError, ValueError) as error:
+        raise OthelloEduError(f"out is {checks.shown(out)}, which torch cannot write to: {error}") from None
+
+
+def _numbers(name: str, numbers, n: int) -> list[int]:
+    """Some of 0 … n - 1, or all of them for None."""
+    if numbers is None:
+        return list(range(n))
+    return checks.integers(name, checks.kind_of(name, numbers, Iterable, "a list of integers"), "n").tolist()
 
 
 @torch.no_grad()
 def _collect(model, games, name, indices, plies, width, dtype, out, batch_size):
+    checked(games)
+    batch_size = checks.integer("batch_size", batch_size, 1)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise OthelloEduError(f"dtype is {dtype!r}; it must be a floating-point one, such as torch.float32")
     if games.board_size != model.config.board_size:
         raise OthelloEduError(
             f"the model plays {model.config.board_size}x{model.config.board_size}, "
@@ -53,16 +76,21 @@ def _collect(model, games, name, indices, plies, width, dtype, out, batch_size):
         )
     if len(set(indices)) < len(indices):
         raise OthelloEduError(f"{indices} names a stage or block twice")
-    plies = torch.arange(model.config.n_ctx) if plies is None else torch.as_tensor(list(plies))
+    plies = torch.tensor(_numbers("plies", plies, model.config.n_ctx), dtype=torch.int64)
     if plies.numel() and not 0 <= int(plies.min()) <= int(plies.max()) < model.config.n_ctx:
         raise OthelloEduError(
             f"plies must lie in 0..{model.config.n_ctx - 1}, the moves that the model reads"
         )
     shape = (len(indices), len(games), len(plies), width)
     if out is None:
+        n_bytes = math.prod(shape) * dtype.itemsize
+        checks.memory(f"activations of shape {shape}", n_bytes, "take fewer stages, plies or games")
         out = torch.empty(shape, dtype=dtype)
     elif isinstance(out, np.ndarray):
-        out = torch.from_numpy(out)
+        out = _tensor_of(out)
+    checks.kind_of("out", out, torch.Tensor, "a tensor or a NumPy array to write to")
+    if not out.dtype.is_floating_point:
+        raise OthelloEduError(f"out is of {out.dtype}; activations are floating-point numbers")
     if tuple(out.shape) != shape:
         raise OthelloEduError(f"out has shape {tuple(out.shape)}; these activations have {shape}")
     device = next(model.parameters()).device

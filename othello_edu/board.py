@@ -1,12 +1,13 @@
 """`Board`: one immutable position that a person can read, print and play on; squares and notation."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from . import engine
+from . import checks, engine
 from .engine import BLACK, EMPTY, WHITE, U, check_board_size
 from .errors import IllegalMoveError, OthelloEduError
 
@@ -17,6 +18,7 @@ DISC_MARKS = ".XO"  # empty, black, white: the field's usual letters
 
 def square_name(square: int) -> str:
     """`0 -> "a1"`, `7 -> "h1"`, `63 -> "h8"`: letter = column, digit = row."""
+    square = checks.integer("square", square)
     if not 0 <= square < 64:
         raise OthelloEduError(f"square {square} is not on the board: squares are numbered 0 to 63")
     return SQUARE_NAMES[square]
@@ -28,8 +30,9 @@ def parse_square(square: str | int) -> int:
         if square.lower() in SQUARE_NAMES:
             return SQUARE_NAMES.index(square.lower())
         raise OthelloEduError(f"{square!r} is not a square: write a letter a-h and a digit 1-8, as in 'f5'")
-    if not isinstance(square, (int, np.integer)):
-        raise OthelloEduError(f"{square!r} is not a square: give its name, as in 'f5', or a number 0 to 63")
+    if isinstance(square, bool) or not isinstance(square, (int, np.integer)):
+        shown = checks.shown(square)
+        raise OthelloEduError(f"{shown} is not a square: give its name, as in 'f5', or a number 0 to 63")
     square_name(square)
     return int(square)
 
@@ -83,7 +86,8 @@ def passes_allowed(before: int, after: int) -> int:
 
 def squares_of(bits: int) -> tuple[int, ...]:
     """Squares set in a bitboard, ascending."""
-    return tuple(square for square in range(64) if int(bits) >> square & 1)
+    bits = checks.integer("bits", bits, 0, 2**64 - 1)
+    return tuple(square for square in range(64) if bits >> square & 1)
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,18 @@ class Board:
     white: int
     to_move: int = BLACK
     board_size: int = 8
+
+    def __post_init__(self):
+        size = check_board_size(self.board_size)
+        for name, high in (("black", 2**64 - 1), ("white", 2**64 - 1), ("to_move", WHITE)):
+            object.__setattr__(self, name, checks.integer(name, getattr(self, name), 0, high))
+        object.__setattr__(self, "board_size", size)
+        for bits, reason in (
+            (self.black & self.white, "holds a black and a white disc"),
+            ((self.black | self.white) & ~int(engine.PLAYABLE[size]), f"is outside the {size}x{size} board"),
+        ):
+            if bits:
+                raise OthelloEduError(f"{SQUARE_NAMES[squares_of(bits)[0]]} {reason}")
 
     @classmethod
     def start(cls, board_size: int = 8) -> "Board":
@@ -112,6 +128,7 @@ class Board:
         ("white to move") says whose turn it is, black moves; a player without a move is skipped.
         """
         size = check_board_size(board_size)
+        checks.kind_of("text", text, str, "the picture of a board, one line a row")
         cells, stated = [], None
         for line in text.strip().splitlines():
             line = "".join(line.split()).lower()
@@ -135,11 +152,12 @@ class Board:
     @classmethod
     def from_contents(cls, contents, to_move: int = BLACK, board_size: int = 8) -> "Board":
         """From int [64] of 0 empty, 1 black, 2 white. A player without a move is skipped."""
-        contents = np.asarray(contents)
+        contents = checks.array("contents", contents)
         if contents.shape != (64,):
             raise OthelloEduError(f"a board has shape (64,), not {contents.shape}")
         if not np.isin(contents, (EMPTY, BLACK, WHITE)).all():
             raise OthelloEduError("contents must be 0 (empty), 1 (black) or 2 (white) on every square")
+        to_move = checks.integer("to_move", to_move)
         if to_move not in PLAYER_NAMES:
             raise OthelloEduError(f"to_move is {to_move!r}; it must be 1 (black), 2 (white) or 0 (game over)")
         black = engine.to_bits(np.flatnonzero(contents == BLACK))
@@ -161,6 +179,7 @@ class Board:
 
         Raises IllegalMoveError for a move, or a pass that a transcript writes, against the rules.
         """
+        checks.kind_of("moves", moves, Iterable, "a transcript, or squares in the order played")
         moves, passes = parse_transcript(moves) if isinstance(moves, str) else (moves, [])
         board, allowed = cls.start(board_size), 0
         for ply, move in enumerate([*moves, None]):
@@ -213,6 +232,7 @@ class Board:
 
     def count(self, player: int) -> int:
         """Number of discs of a player (1 black, 2 white), or of empty playable squares (0)."""
+        player = checks.integer("player", player, EMPTY, WHITE)
         if player == EMPTY:
             return self.board_size**2 - self.count(BLACK) - self.count(WHITE)
         return (self.black if player == BLACK else self.white).bit_count()
@@ -276,6 +296,7 @@ class Board:
 
     def svg(self, width: int = 320) -> str:
         """The board as SVG: discs, square names, and a dot on every legal move."""
+        checks.integer("width", width, 1)
         margin, size = (8 - self.board_size) // 2, self.board_size
         inside = range(margin, 8 - margin)
         parts = []

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from . import checks
 from .errors import OthelloEduError
 from .labels import MINE, THEIRS
-from .probes import N_CLASSES
+from .probes import N_CLASSES, checked_labels
 
 THRESHOLDS = tuple(k / 10 for k in range(10))  # shares of a feature's largest activation
 HIGH_PRECISION = 0.95
@@ -22,7 +23,7 @@ _ROWS = 1 << 14
 
 def properties(labels) -> np.ndarray:
     """Contents int [n, n_squares] -> bool [n, 2 · n_squares]: mine on each square, then theirs."""
-    labels = np.asarray(labels)
+    labels = checked_labels(labels, "…", "n_squares")
     return np.concatenate([labels == MINE, labels == THEIRS], axis=-1)
 
 
@@ -37,13 +38,19 @@ def _counts(code, truth, cut):
     return both, active
 
 
+def _code(code) -> torch.Tensor:
+    """A code [n, n_features] as finite float32."""
+    return checks.finite("code", checks.reals("code", code, "n", "n_features")).float()
+
+
 def _checked(code, labels):
+    code, labels = checks.reals("code", code), checked_labels(labels)
     if code.ndim != 2 or labels.ndim != 2 or len(code) != len(labels) or not len(code):
         raise OthelloEduError(
             f"code has shape {list(code.shape)} and labels {list(labels.shape)}; "
             "they must be [n, n_features] and [n, n_squares], of the same rows"
         )
-    return code.float(), torch.from_numpy(properties(labels)).float()
+    return _code(code), torch.from_numpy(properties(labels)).float()
 
 
 def coverage(code, labels, new_code=None, new_labels=None) -> float:
@@ -65,7 +72,11 @@ def coverage(code, labels, new_code=None, new_labels=None) -> float:
         better = f1 > best
         best, feature = torch.where(better, f1, best), torch.where(better, at, feature)
         cut = torch.where(better, threshold * largest[at], cut)
+    if (new_code is None) != (new_labels is None):
+        raise OthelloEduError("new_code and new_labels go together: give both, or neither")
     if new_code is not None:
+        checks.shape("new_code", checks.reals("new_code", new_code), "n", code.shape[1])
+        checks.shape("new_labels", checked_labels(new_labels), "n", truth.shape[1] // 2)
         new_code, truth = _checked(new_code, new_labels)
         present, on = truth.sum(0).double(), new_code[:, feature] > cut
         best = 2 * (on * truth).sum(0).double() / (on.sum(0) + present).clamp(min=1)
@@ -84,7 +95,8 @@ class BoardReader:
 
     def read(self, code: torch.Tensor) -> torch.Tensor:
         """Properties that some active feature speaks for, bool [n, n_properties]."""
-        parts = [(part > self.cut).float() @ self.says.float() > 0 for part in code.float().split(_ROWS)]
+        code = checks.shape("code", _code(code), "n", len(self.cut))
+        parts = [(part > self.cut).float() @ self.says.float() > 0 for part in code.split(_ROWS)]
         return torch.cat(parts)
 
     def score(self, code: torch.Tensor, labels: np.ndarray) -> float:
@@ -120,8 +132,8 @@ def choose_features(code: torch.Tensor, labels: np.ndarray, k: int) -> torch.Ten
     Ranked by the share of a feature's variance that lies between the three contents (an F test): the
     three-class form of the difference of means (Gurnee et al., 2023).
     """
-    code = code.float()
-    labels = torch.as_tensor(np.ascontiguousarray(labels)).long()
+    code, labels = _code_and_contents(code, labels)
+    k = checks.integer("k", k, 1)
     mean = code.mean(0)
     spread = (code - mean).square().sum(0).clamp(min=1e-12)
     between = torch.zeros(labels.shape[1], code.shape[1])
@@ -132,6 +144,15 @@ def choose_features(code: torch.Tensor, labels: np.ndarray, k: int) -> torch.Ten
     return (between / spread).topk(min(k, code.shape[1]), dim=1).indices
 
 
+def _code_and_contents(code, labels):
+    """float32 [n, n_features] and int64 [n, n_squares], contents without masks."""
+    code = _code(code)
+    labels = checks.integers("labels", labels, len(code), "n_squares", low=0, high=N_CLASSES - 1)
+    if not labels.size or len(code) < 2:
+        raise OthelloEduError(f"code has {len(code)} rows; telling contents apart needs at least two")
+    return code, torch.from_numpy(np.ascontiguousarray(labels)).long()
+
+
 class SparseProbe:
     """A softmax regression a square that may look at k features of its own (Gurnee et al., 2023).
 
@@ -140,14 +161,14 @@ class SparseProbe:
     """
 
     def __init__(self, k: int, ridge: float = 1e-3, max_steps: int = 30):
-        self.k, self.ridge, self.max_steps = k, ridge, max_steps
+        self.k, self.max_steps = checks.integer("k", k, 1), checks.integer("max_steps", max_steps, 0)
+        self.ridge = checks.number("ridge", ridge, above=0)
 
     def fit(self, code: torch.Tensor, labels: np.ndarray) -> "SparseProbe":
         """code [n, n_features]; labels int [n, n_squares], contents in 0..2 without masks."""
-        code = code.float()
+        code, target = _code_and_contents(code, labels)
         self.features = choose_features(code, labels, self.k)
         self.mean, self.scale = code.mean(0), code.std(0).clamp(min=1e-6)
-        target = torch.as_tensor(np.ascontiguousarray(labels)).long()
         self.weight = torch.stack(
             [self._solve(self._inputs(code, square), target[:, square]) for square in range(target.shape[1])]
         )
@@ -155,7 +176,9 @@ class SparseProbe:
 
     def predict(self, code: torch.Tensor) -> np.ndarray:
         """The likeliest content of every square, int8 [n, n_squares]."""
-        code = code.float()
+        if not hasattr(self, "weight"):
+            raise OthelloEduError("this probe is not fitted: call fit first")
+        code = checks.shape("code", _code(code), "n", len(self.mean))
         squares = range(len(self.features))
         columns = [(self._inputs(code, square) @ self.weight[square]).argmax(-1) for square in squares]
         return torch.stack(columns, 1).to(torch.int8).numpy()

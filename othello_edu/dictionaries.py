@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from . import checks
 from .activations import residual_streams
 from .errors import OthelloEduError
-from .games import PADDING, Games, batches, next_tokens, tokens
+from .games import PADDING, Games, batches, checked, next_tokens, tokens
 from .labels import MINE, THEIRS
-from .model import GPT
+from .model import GPT, checked_model
 from .sae import keep_largest, random_matrix
 
 _PART = 8192  # rows encoded at a time
@@ -71,6 +72,11 @@ def panel(
 
     Raises OthelloEduError for a stage or plies that the model does not have, or another width.
     """
+    checked_model(model)
+    batch_size = checks.integer("batch_size", batch_size, 1)
+    if not all(hasattr(dictionary, name) for name in ("d_model", "encode", "decode")):
+        shown = checks.shown(dictionary)
+        raise OthelloEduError(f"dictionary is {shown}; it must have d_model, encode and decode, as an SAE has")
     if dictionary.d_model != model.config.d_model:
         raise OthelloEduError(
             f"the dictionary reads {dictionary.d_model} dimensions; the model has {model.config.d_model}"
@@ -78,12 +84,14 @@ def panel(
     model.eval()
     time = list(range(model.config.n_ctx)) if plies is None else list(plies)
     x = residual_streams(model, games, [stage], time, batch_size=batch_size)[0]
-    source = x if source is None else source
+    source = x if source is None else checks.reals("source", source)
     if source.shape[:2] != x.shape[:2]:
         raise OthelloEduError(
             f"source has shape {list(source.shape)}; these games and plies need {list(x.shape[:2])} + […]"
         )
-    counted = next_tokens(games)[:, time] != PADDING
+    counted = next_tokens(checked(games))[:, time] != PADDING
+    if not counted.any():
+        raise OthelloEduError(f"{games} has no position at these plies that is followed by a move")
     rebuilt = torch.empty_like(x)
     active, n_games = 0.0, max(1, _PART // len(time))
     for start in range(0, len(games), n_games):
@@ -134,13 +142,16 @@ class Directions:
     """
 
     def __init__(self, directions: torch.Tensor, k: int):
+        directions, k = _finite("directions", directions, "d_source", "n_features"), checks.integer("k", k)
         if not 1 <= k <= directions.shape[1]:
             raise OthelloEduError(f"k is {k}; there are {directions.shape[1]} directions")
         self.directions, self.k = directions.float(), k
 
     def fit(self, x: torch.Tensor, source: torch.Tensor | None = None) -> "Directions":
         """x [n, d_model]: streams to rebuild. source [n, d_source]: what is read, x itself by default."""
-        source = x if source is None else source
+        x = _finite("x", x, "n", "d_model")
+        source = x if source is None else _finite("source", source, len(x), len(self.directions))
+        checks.shape("source", source, len(x), len(self.directions))
         self.mean = source.mean(0)
         self.weight, self.centre = _least_squares(map(self.encode, source.split(_PART)), x.split(_PART))
         return self
@@ -152,6 +163,7 @@ class Directions:
 
     def encode(self, source: torch.Tensor) -> torch.Tensor:
         """[n, d_source] -> [n, n_features], at most k above 0."""
+        source = checks.reals("source", source, "…", len(self.directions))
         return keep_largest((source - self.mean) @ self.directions, self.k)
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
@@ -161,18 +173,32 @@ class Directions:
 
 def both_signs(directions: torch.Tensor) -> torch.Tensor:
     """Each direction, and then each one's opposite: [d, n] -> [d, 2 n]. Activations are never negative."""
+    directions = checks.reals("directions", directions, "d", "n")
     return torch.cat([directions, -directions], dim=1)
 
 
 def principal_directions(x: torch.Tensor) -> torch.Tensor:
     """Both signs of the principal components of rows x [n, d], largest first, [d, 2 d]."""
+    x = _finite("x", x, "n", "d")
     x = (x - x.mean(0)).double()
     return both_signs(torch.linalg.eigh(x.T @ x).eigenvectors.flip(1).float())
 
 
 def random_directions(d: int, n: int, seed: int) -> torch.Tensor:
     """n random directions [d, n] of length 1."""
-    return F.normalize(random_matrix(d, n, seed), dim=0)
+    return F.normalize(random_matrix(d, n, checks.seed("seed", seed)), dim=0)
+
+
+def _finite(name, values, *axes) -> torch.Tensor:
+    """Finite floats of a shape, with at least one row."""
+    values = checks.reals(name, values, *axes)
+    if len(values) == 0:
+        raise OthelloEduError(f"{name} have no rows")
+    return checks.finite(name, values if values.dtype.is_floating_point else values.float())
+
+
+def _contents(labels, *axes) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(checks.integers("labels", labels, *axes, low=0, high=THEIRS)))
 
 
 class MeanDictionary:
@@ -186,10 +212,12 @@ class MeanDictionary:
     """
 
     def __init__(self, least_squares: bool = False):
-        self.least_squares = least_squares
+        self.least_squares = checks.kind_of("least_squares", least_squares, bool, "True or False")
 
     def fit(self, x: torch.Tensor, labels: torch.Tensor) -> "MeanDictionary":
         """x [n, d_model]; labels int [n, n_squares], contents in 0..2, none of them masked."""
+        x = _finite("x", x, "n", "d_model")
+        labels = _contents(labels, len(x), "n_squares")
         if self.least_squares:
             codes = map(self.encode, labels.split(_PART))
             self.weight, self.centre = _least_squares(codes, x.split(_PART))
@@ -213,6 +241,7 @@ class MeanDictionary:
 
     def encode(self, labels: torch.Tensor) -> torch.Tensor:
         """[n, n_squares] -> [n, 2 · n_squares], 0 or 1."""
+        labels = _contents(labels, "…", "n_squares")
         return torch.cat([labels == MINE, labels == THEIRS], dim=-1).float()
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
@@ -237,6 +266,10 @@ def _least_squares(codes, xs) -> tuple[torch.Tensor, torch.Tensor]:
 
 def best_cosines(directions: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """For each direction, the largest cosine with any of the others: [d, n], [d, m] -> [n]."""
+    directions = _finite("directions", directions, "d", "n")
+    others = _finite("others", others, len(directions), "m")
+    if others.shape[1] == 0:
+        raise OthelloEduError("others hold no directions to compare with")
     return (F.normalize(directions, dim=0).T @ F.normalize(others, dim=0)).amax(1)
 
 
@@ -245,6 +278,7 @@ def best_correlations(code: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
     code [n, f], other [n, g] -> [f]. NaN for a feature that is constant on these rows.
     """
+    code, other = _finite("code", code, "n", "f"), _finite("other", other, "n", "g")
     if len(code) != len(other):
         raise OthelloEduError(f"the codes have {len(code)} and {len(other)} rows; they must be the same rows")
 

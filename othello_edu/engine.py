@@ -13,6 +13,7 @@ import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
+from . import checks
 from .errors import OthelloEduError
 from .kernels import in_pieces, kernel
 
@@ -35,9 +36,10 @@ def n_plies(board_size: int) -> int:
 
 def check_board_size(board_size: int) -> int:
     """Return `board_size` if this package plays on it, else raise `OthelloEduError`."""
-    if board_size not in BOARD_SIZES:
-        raise OthelloEduError(f"board_size is {board_size!r}; it must be one of {BOARD_SIZES}")
-    return int(board_size)
+    size = checks.integer("board_size", board_size)
+    if size not in BOARD_SIZES:
+        raise OthelloEduError(f"board_size is {size}; it must be one of {BOARD_SIZES}")
+    return size
 
 
 def playable_squares(board_size: int) -> np.ndarray:
@@ -49,7 +51,8 @@ def playable_squares(board_size: int) -> np.ndarray:
 
 def to_bits(squares) -> np.uint64:
     """The bitboard with exactly these squares set."""
-    return U(sum(1 << int(square) for square in set(np.atleast_1d(squares).tolist())))
+    squares = checks.integers("squares", squares, low=0, high=63)
+    return U(sum(1 << square for square in set(np.atleast_1d(squares).tolist())))
 
 
 PLAYABLE = {size: to_bits(playable_squares(size)) for size in BOARD_SIZES}
@@ -223,12 +226,14 @@ def random_moves(n_games: int, seed: int, board_size: int = 8, first: int = 0) -
     Game `k` depends on `(seed, k)` alone, whatever the number of threads or of games asked for.
     Returns int8 [n_games, n_plies], -1 after the end of a game.
     """
-    if n_games < 0 or first < 0 or not 0 <= seed < 2**64:
-        raise OthelloEduError(
-            f"n_games={n_games}, first={first}, seed={seed}: none negative, seed below 2**64"
-        )
+    n_games = checks.integer("n_games", n_games, 0)
+    seed = checks.seed("seed", seed, 2**64 - 1)
     whole_groups = -(-n_games // _LANES) * _LANES
-    moves = np.empty((whole_groups, n_plies(board_size)), np.int8)
+    # A game's number is a 64-bit one, also of those that fill the last group.
+    plies = n_plies(board_size)
+    checks.memory(f"{n_games:,} games", 4 * n_games * plies)  # `Games` needs thrice as much to look at them
+    first = checks.integer("first", first, 0, 2**64 - 1 - whole_groups)
+    moves = np.empty((whole_groups, plies), np.int8)
 
     def play(games):
         _random_games(moves[games], U(seed), U(first + games.start), PLAYABLE[board_size])
@@ -257,14 +262,20 @@ def _perft(own, opp, playable, depth):
     return leaves
 
 
+MAX_DEPTH = 20  # of perft
+
+
 def perft(depth: int, board_size: int = 8) -> int:
     """Number of leaves `depth` plies below the start; a pass is a ply, a finished game one leaf.
 
     The field's check of a move generator: from depth 1 on 8x8, 4, 12, 56, 244, 1396, 8200, 55092 …
     """
-    if depth < 0:
-        raise OthelloEduError(f"depth is {depth}; it must not be negative")
-    return _leaves(START_BLACK, START_WHITE, PLAYABLE[check_board_size(board_size)], depth)
+    size = check_board_size(board_size)
+    if size == 4:  # every game is over after 12 moves and as many passes at most
+        depth = min(checks.integer("depth", depth, 0), 24)
+    else:  # beyond, the count takes years and passes 2**63
+        depth = checks.integer("depth", depth, 0, MAX_DEPTH)
+    return _leaves(START_BLACK, START_WHITE, PLAYABLE[size], depth)
 
 
 def _leaves(own, opp, playable, depth: int) -> int:
@@ -322,10 +333,14 @@ def replay_moves(moves: np.ndarray, board_size: int = 8):
 
     Returns (boards int8 [n, plies, 64], to_move int8 [n, plies], legal bool [n, plies, 64], valid
     bool [n, plies], illegal int8 [n]): row `t` is the position after move `t`; `illegal` is the ply
-    at which a game stopped because its move breaks the rules, -1 for a sound game.
+    at which a game stopped because its move breaks the rules, -1 for a sound game. Raises OthelloEduError
+    for moves that are no squares, or more games than fit into memory (7.8 kB each on 8x8).
     """
+    # Before they become int8: 293 would become 37.
+    moves = checks.integers("moves", moves, "n_games", "n_plies", low=-128, high=127)
     moves = np.ascontiguousarray(moves, np.int8)
     shape = moves.shape
+    checks.memory(f"the positions of {len(moves):,} games", (2 * 64 + 2) * moves.size)
     boards = np.zeros((*shape, 8), np.uint64)
     legal = np.zeros((*shape, 8), np.uint64)
     to_move = np.zeros(shape, np.int8)

@@ -6,12 +6,13 @@ replaying the game, never from the parity of the ply.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 
-from . import engine
-from .board import SQUARE_NAMES, Board, parse_transcript, passes_allowed
+from . import checks, engine
+from .board import SQUARE_NAMES, Board, parse_square, parse_transcript, passes_allowed
 from .engine import BLACK, check_board_size, n_plies, playable_squares
 from .errors import IllegalMoveError, OthelloEduError
 
@@ -32,7 +33,7 @@ class Games:
     board_size: int = 8
 
     def __post_init__(self):
-        moves, plies = np.asarray(self.moves), n_plies(self.board_size)
+        moves, plies = checks.array("moves", self.moves), n_plies(self.board_size)
         if moves.ndim != 2 or moves.shape[1] != plies:
             raise OthelloEduError(
                 f"moves has shape {moves.shape}; games on a {self.board_size}x{self.board_size} board "
@@ -66,7 +67,12 @@ class Games:
 
     def __getitem__(self, index) -> "Games":
         """Some of the games: a slice, an index array, a mask, or one number (one game)."""
-        chosen = self.moves[index]
+        try:
+            chosen = self.moves[index]
+        except IndexError as error:
+            raise OthelloEduError(f"{self!r}[{checks.shown(index)}]: {error}") from None
+        if chosen.ndim not in (1, 2):
+            raise OthelloEduError(f"{self!r}[{checks.shown(index)}] chooses no games: give numbers of games")
         return Games(chosen[None] if chosen.ndim == 1 else chosen, self.board_size)
 
     def __repr__(self) -> str:
@@ -79,12 +85,18 @@ class Games:
 
     def transcript(self, game: int) -> str:
         """One game as text: `"f5d6c3…"`."""
-        return "".join(SQUARE_NAMES[square] for square in self.moves[game] if square >= 0)
+        return "".join(SQUARE_NAMES[square] for square in self.moves[self._number(game)] if square >= 0)
 
     def board(self, game: int, ply: int | None = None) -> Board:
-        """The position of a game after move `ply` (counted from 0), or after its last move."""
-        played = self.moves[game][self.moves[game] >= 0]
-        return Board.from_moves(played if ply is None else played[: ply + 1], self.board_size)
+        """The position of a game after move `ply` (counted from 0; -1 is the start), or after its last."""
+        played = self.moves[self._number(game)]
+        played = played[played >= 0]
+        if ply is not None:
+            played = played[: checks.integer("ply", ply, -1, n_plies(self.board_size) - 1) + 1]
+        return Board.from_moves(played, self.board_size)
+
+    def _number(self, game: int) -> int:
+        return checks.integer("game", game, -len(self), len(self) - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +115,14 @@ class Positions:
     valid: np.ndarray
     board_size: int = 8
 
+    def __post_init__(self):
+        # Shapes only: `replay` makes many of these, and their contents are its own.
+        n_games, plies, _ = checks.shape("boards", self.boards, "n_games", "n_plies", 64).shape
+        checks.shape("to_move", self.to_move, n_games, plies)
+        checks.shape("legal", self.legal, n_games, plies, 64)
+        checks.shape("valid", self.valid, n_games, plies)
+        check_board_size(self.board_size)
+
     def __len__(self) -> int:
         return len(self.boards)
 
@@ -113,11 +133,18 @@ class Positions:
         )
 
 
+def checked(games: Games, name: str = "games") -> Games:
+    """The games, if that is what they are."""
+    return checks.kind_of(name, games, Games, "Games, as `random_games` and `read_pgn` return them")
+
+
 def replay(games: Games) -> Positions:
     """Play every game and keep every position.
 
-    Raises IllegalMoveError naming the first illegal game, its ply, the square, and the board.
+    Raises IllegalMoveError naming the first illegal game, its ply, the square, and the board, and
+    OthelloEduError where the positions do not fit into memory (7.8 kB a game on 8x8).
     """
+    checked(games)
     *arrays, illegal = engine.replay_moves(games.moves, games.board_size)
     if (illegal >= 0).any():
         game = int(np.argmax(illegal >= 0))
@@ -193,7 +220,8 @@ def random_games(n_games: int, seed: int, board_size: int = 8, first: int = 0) -
 
 def without_duplicates(games: Games, excluded: Games | None = None) -> Games:
     """The games that occur for the first time, in order, and that are not among `excluded`."""
-    seen = excluded.moves if excluded is not None else games.moves[:0]
+    checked(games)
+    seen = checked(excluded, "excluded").moves if excluded is not None else games.moves[:0]
     if seen.shape[1] != games.moves.shape[1]:
         raise OthelloEduError(
             f"games are on {games.board_size}x{games.board_size}, excluded on another board"
@@ -211,9 +239,15 @@ def split_games(
     Duplicates are replaced by further games of the same seed, so the sizes are exact. Raises
     OthelloEduError if the board does not have that many different games to give.
     """
+    sizes = [
+        checks.integer(name, size, 0)
+        for name, size in (("n_train", n_train), ("n_validation", n_validation), ("n_test", n_test))
+    ]
+    seed = checks.seed("seed", seed, 2**62)
+    checks.memory(f"{sum(sizes):,} games", 4 * sum(sizes) * n_plies(board_size))
     parts, seen = [], None
     # Distinct streams for one seed: SplitMix64 turns neighbouring seeds into unrelated ones.
-    for part, size in enumerate((n_train, n_validation, n_test)):
+    for part, size in enumerate(sizes):
         kept, first = None, 0
         while kept is None or len(kept) < size:
             batch = random_games(max(size, 64), 3 * seed + part, board_size, first)
@@ -245,17 +279,38 @@ def encode_moves(moves, board_size: int = 8) -> torch.Tensor:
     """Squares to tokens, int64 of the same shape; -1 becomes padding (0)."""
     table = np.zeros(65, np.int64)  # the last entry is where square -1 looks
     table[move_squares(board_size)[1:]] = np.arange(1, vocabulary_size(board_size))
-    encoded = table[np.asarray(moves)]
-    if ((encoded == PADDING) & (np.asarray(moves) >= 0)).any():
+    moves = checks.integers("moves", moves, low=-1, high=63)
+    encoded = table[moves]
+    if ((encoded == PADDING) & (moves >= 0)).any():
         raise OthelloEduError(
             f"a centre square or one outside the {board_size}x{board_size} board has no token"
         )
     return torch.from_numpy(encoded)
 
 
+@cache
+def _openings() -> frozenset:
+    """Squares of the first two moves of any game: tokens of no game begin so (d3 is square 19, token 20)."""
+    start = Board.start()
+    first = [parse_square(name) for name in start.legal_moves]
+    return frozenset((one, parse_square(two)) for one in first for two in start.play(one).legal_moves)
+
+
+def refuse_squares(tokens, board_size: int) -> None:
+    """Raise OthelloEduError where tokens [n_games, time] are squares, which are integers just as well."""
+    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
+        return
+    if tuple(tokens[0, :2].tolist()) in _openings() >= set(map(tuple, tokens[:, :2].tolist())):
+        raise OthelloEduError(
+            f"tokens are squares: every row begins as a game does, the first with {tokens[0, :2].tolist()}. "
+            f"Use `tokens(games)`, or `encode_moves(squares, {board_size})`"
+        )
+
+
 def decode_tokens(tokens, board_size: int = 8) -> np.ndarray:
     """Tokens to squares, int8 of the same shape; padding becomes -1."""
-    tokens = np.asarray(tokens)
+    tokens = checks.integers("tokens", tokens)
+    refuse_squares(tokens, board_size)
     if tokens.size and (tokens.min() < 0 or tokens.max() >= vocabulary_size(board_size)):
         raise OthelloEduError(
             f"tokens must lie in 0..{vocabulary_size(board_size) - 1} on {board_size}x{board_size}"
@@ -265,15 +320,16 @@ def decode_tokens(tokens, board_size: int = 8) -> np.ndarray:
 
 def tokens(games: Games) -> torch.Tensor:
     """What the model reads: all moves but the last possible one, int64 [n_games, n_plies - 1]."""
-    return encode_moves(games.moves[:, :-1], games.board_size)
+    return encode_moves(checked(games).moves[:, :-1], games.board_size)
 
 
 def next_tokens(games: Games) -> torch.Tensor:
     """What it should predict: column `t` is the move after column `t` of `tokens`, 0 at the end."""
-    return encode_moves(games.moves[:, 1:], games.board_size)
+    return encode_moves(checked(games).moves[:, 1:], games.board_size)
 
 
 def batches(games: Games, size: int) -> Iterator[Games]:
     """The games in order, `size` at a time."""
-    for start in range(0, len(games), size):
-        yield games[start : start + size]
+    checked(games)
+    size = checks.integer("size", size, 1)
+    return (games[start : start + size] for start in range(0, len(games), size))

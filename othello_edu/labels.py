@@ -7,6 +7,7 @@ Row `t` describes the position after move `t`, which is what the model has read 
 import numpy as np
 import torch
 
+from . import checks
 from .engine import BLACK, WHITE
 from .games import CENTRE, PADDING, Games, Positions, move_squares, next_tokens, replay
 
@@ -19,9 +20,14 @@ def contents(positions: Positions) -> np.ndarray:
 
     0 empty, 1 mine, 2 theirs; -1 where nobody is to move or the row is past the end.
     """
+    _checked(positions)
     relative = _relative(positions.boards, positions.to_move)
     relative[positions.to_move == 0] = MASKED
     return relative
+
+
+def _checked(positions: Positions) -> Positions:
+    return checks.kind_of("positions", positions, Positions, "Positions, as `replay(games)` returns them")
 
 
 def _relative(boards, player):
@@ -32,13 +38,13 @@ def _relative(boards, player):
 
 def movers(positions: Positions) -> np.ndarray:
     """Who made each move, int8 [n_games, n_plies]: 1 black, 2 white; past the end it means nothing."""
-    black = np.full((len(positions), 1), BLACK, np.int8)
+    black = np.full((len(_checked(positions)), 1), BLACK, np.int8)
     return np.concatenate([black, positions.to_move[:, :-1]], axis=1)
 
 
 def boards_before(positions: Positions) -> np.ndarray:
     """Each board *before* move `t`, int8 [n_games, n_plies, 64]: 0 empty, 1 black, 2 white."""
-    start = np.zeros((len(positions), 1, 64), np.int8)
+    start = np.zeros((len(_checked(positions)), 1, 64), np.int8)
     start[..., CENTRE] = WHITE, BLACK, BLACK, WHITE
     return np.concatenate([start, positions.boards[:, :-1]], axis=1)
 
@@ -56,14 +62,14 @@ def contents_before(positions: Positions) -> np.ndarray:
 
 def colours(positions: Positions) -> np.ndarray:
     """Each square in absolute colours, masked as `contents` is: 0 empty, 1 black, 2 white, or -1."""
-    absolute = positions.boards.copy()
+    absolute = _checked(positions).boards.copy()
     absolute[positions.to_move == 0] = MASKED
     return absolute
 
 
 def legal_tokens(positions: Positions) -> np.ndarray:
     """Which tokens are legal next moves, bool [n_games, n_plies, vocabulary]; padding never is."""
-    squares = move_squares(positions.board_size)
+    squares = move_squares(_checked(positions).board_size)
     legal = np.take(positions.legal, squares, axis=-1)  # -1 looks at h8 and is overwritten
     legal[..., 0] = False
     return legal
@@ -83,9 +89,11 @@ def legal_distribution(games: Games) -> torch.Tensor:
 
 def plies(positions: Positions) -> np.ndarray:
     """Number of moves played, int64 [n_games, n_plies]: `t + 1`, or 0 past the end."""
+    _checked(positions)
     return np.where(positions.valid, np.arange(1, positions.valid.shape[1] + 1), 0)
 
 
 def disc_counts(positions: Positions) -> np.ndarray:
     """Discs of black and of white, int64 [n_games, n_plies, 2]."""
+    _checked(positions)
     return np.stack([(positions.boards == player).sum(-1) for player in (BLACK, WHITE)], axis=-1)

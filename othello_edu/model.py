@@ -15,8 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from . import checks
 from .engine import check_board_size, n_plies
 from .errors import OthelloEduError
+from .games import refuse_squares
 
 # (name, index) -> what takes the activation's place, computed from the activation.
 Edits = Mapping[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]]
@@ -43,12 +45,12 @@ class GPTConfig:
     def __post_init__(self):
         check_board_size(self.board_size)
         for name in ("n_layer", "n_head", "d_model"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise OthelloEduError(f"{name} is {getattr(self, name)!r}; it must be a positive integer")
         if self.d_model % self.n_head:
             raise OthelloEduError(f"d_model={self.d_model} does not divide into n_head={self.n_head} heads")
-        if not 0 <= self.dropout < 1:
-            raise OthelloEduError(f"dropout is {self.dropout!r}; it must be at least 0 and below 1")
+        checks.number("dropout", self.dropout, low=0, below=1)
 
     @property
     def vocab_size(self) -> int:
@@ -65,7 +67,14 @@ class Tap:
     """Sees every activation on its way: keeps those named, replaces those that `edits` names."""
 
     def __init__(self, config: GPTConfig, edits: Edits, names: Iterable[str] = ()):
+        checks.kind_of("edits", edits, Mapping, "a dict from (name, index) to functions")
+        checks.kind_of("names", names, Iterable, f"some of {', '.join(ACTIVATIONS)}")
         self.edits, self.kept = edits, {name: [] for name in names}
+        for place, edit in edits.items():
+            if not isinstance(place, tuple) or len(place) != 2:
+                raise OthelloEduError(f"edits are for (name, index), as ('resid_post', 3); not for {place!r}")
+            checks.integer(f"the index of {place}", place[1])
+            checks.kind_of(f"the edit of {place}", edit, Callable, "a function of the activation")
         for name, index in [*edits, *((name, 0) for name in self.kept)]:
             if name not in ACTIVATIONS or not 0 <= index < config.n_layer + (name == "resid_post"):
                 raise OthelloEduError(
@@ -161,7 +170,7 @@ class GPT(nn.Module):
 
     def __init__(self, config: GPTConfig):
         super().__init__()
-        self.config = config
+        self.config = checks.kind_of("config", config, GPTConfig, "a GPTConfig")
         self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.position_embedding = nn.Embedding(config.n_ctx, config.d_model)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
@@ -204,14 +213,27 @@ class GPT(nn.Module):
 
     def logits_from(self, residual: torch.Tensor) -> torch.Tensor:
         """What the head says of a stream of any stage (the logit lens): [..., D] -> [..., V]."""
+        residual = checks.reals("residual", residual, "…", self.config.d_model)
         return self.head(self.ln_f(residual))
 
     def _run(self, tokens: torch.Tensor, tap: Tap) -> torch.Tensor:
+        checks.kind_of("tokens", tokens, torch.Tensor, "a tensor, as `tokens(games)` returns it")
         if tokens.ndim != 2 or tokens.shape[1] > self.config.n_ctx:
             raise OthelloEduError(
                 f"tokens have shape {tuple(tokens.shape)}; "
                 f"this model reads [games, at most {self.config.n_ctx} moves]"
             )
+        if tokens.dtype not in (torch.int64, torch.int32):
+            raise OthelloEduError(f"tokens are {tokens.dtype}; they must be int64, as of `tokens(games)`")
+        # While it trains on a GPU nobody waits for a look at what the training loop has made itself.
+        if not torch.compiler.is_compiling() and (tokens.is_cpu or not self.training) and tokens.numel():
+            least, most = (int(end) for end in tokens.aminmax())
+            if least < 0 or most >= self.config.vocab_size:
+                raise OthelloEduError(
+                    f"tokens hold {least if least < 0 else most}; they must lie in "
+                    f"0..{self.config.vocab_size - 1}. For squares, use `tokens(games)` or `encode_moves`"
+                )
+            refuse_squares(tokens, self.config.board_size)
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         x = self.token_embedding(tokens) + self.position_embedding(positions)  # (B, T, D)
         x = F.dropout(x, self.config.dropout, self.training)
@@ -255,3 +277,10 @@ def check_weights(config: GPTConfig, state: Mapping[str, torch.Tensor]) -> None:
             raise OthelloEduError(f"there is no tensor {name}")
         if state[name].shape != shape:
             raise OthelloEduError(f"{name} is {list(state[name].shape)}, where {list(shape)} is needed")
+
+
+def checked_model(model: nn.Module) -> GPT:
+    """The model, if it is a GPT, or wraps one as `torch.compile` does."""
+    if not isinstance(getattr(model, "config", None), GPTConfig) or not isinstance(model, nn.Module):
+        raise OthelloEduError(f"model is {checks.shown(model)}; it must be a GPT, as of `load_pretrained`")
+    return model

@@ -13,10 +13,11 @@ import numpy as np
 import safetensors.torch
 from safetensors import SafetensorError
 
+from . import checks
 from .errors import CheckpointError, OthelloEduError
 from .files import atomic_write, make_folder, read_json
 from .games import random_games
-from .model import GPT, GPTConfig, check_weights
+from .model import GPT, GPTConfig, check_weights, checked_model
 from .training import EVALUATION_SEED, LOG, StartingPoint, evaluate, read_run
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -45,7 +46,8 @@ def model_folder(name: str) -> Path:
 
     Raises OthelloEduError that says where it looked, and what to do.
     """
-    one_folder = isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
+    checks.kind_of("name", name, str, "the name of a model, such as 'small'")
+    one_folder = name not in ("", ".", "..") and Path(name).name == name
     for root in _roots() if one_folder else ():
         if os.path.isfile(root / name / CONFIG_FILE):  # False, too, for a name that no file can have
             return root / name
@@ -236,7 +238,7 @@ def export(
 
 def rounded(model: GPT) -> GPT:
     """The same model with every weight rounded to float16, once, and kept as float32."""
-    copy = GPT(model.config)
+    copy = GPT(checked_model(model).config)
     copy.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
     return copy.eval()
 
@@ -246,7 +248,8 @@ def save_model(model: GPT, folder: str | Path) -> None:
 
     Weights of more than `SHARD_BYTES` are spread over several files, in the order of the parameters.
     """
-    folder = make_folder(folder)
+    checked_model(model)
+    folder = make_folder(checks.kind_of("folder", folder, (str, os.PathLike), "the path of a folder"))
     shards, room = [], 0
     for name, value in model.state_dict().items():
         if not shards or room < 2 * value.numel():
@@ -268,7 +271,7 @@ def save_model(model: GPT, folder: str | Path) -> None:
 
 def load_model(folder: str | Path) -> GPT:
     """A model written by `save_model`. Raises CheckpointError naming the file at fault."""
-    folder = Path(folder)
+    folder = Path(checks.kind_of("folder", folder, (str, os.PathLike), "the path of a folder"))
     try:
         about = read_json(folder / CONFIG_FILE)
         config = GPTConfig(**about["model"])
@@ -284,6 +287,9 @@ def load_model(folder: str | Path) -> GPT:
             state |= {key: value.float() for key, value in safetensors.torch.load(content).items()}
         except SafetensorError as error:
             raise CheckpointError(f"{folder / name} does not hold weights: {error}") from error
+        for key, value in state.items():
+            if not checks.is_finite(value):
+                raise CheckpointError(f"{folder / name} holds {key}, in which numbers are not finite")
     try:
         check_weights(config, state)  # before a network of the size that the configuration claims is built
     except OthelloEduError as error:

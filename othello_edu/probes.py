@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from . import checks
 from .errors import OthelloEduError
 
 N_CLASSES = 3
@@ -23,8 +24,15 @@ class _Probe:
 
     @torch.no_grad()
     def predict(self, streams: torch.Tensor) -> np.ndarray:
-        """The likeliest class of every square, int8 [n_stages, …, n_squares]."""
-        self._check(streams)
+        """The likeliest class of every square, int8 [n_stages, …, n_squares].
+
+        streams: as a tensor or a NumPy array. Raises OthelloEduError for another shape, and for numbers that
+        are not finite.
+        """
+        return self._predicted(checks.finite("streams", self._check(streams)))
+
+    @torch.no_grad()
+    def _predicted(self, streams):
         rows = streams.reshape(len(streams), -1, streams.shape[-1])
         # In pieces: the logits of all rows at once would outweigh the streams themselves.
         pieces = [self.logits(piece).argmax(-1).to(torch.int8) for piece in rows.split(4096, dim=1)]
@@ -32,9 +40,10 @@ class _Probe:
 
     def score(self, streams: torch.Tensor, labels: np.ndarray) -> np.ndarray:
         """Share of unmasked squares read correctly, float64 [n_stages]."""
-        _, rows = _rows(streams, labels)
-        predicted = self.predict(streams).reshape(len(streams), 1, *rows.shape)
-        return accuracy(predicted, rows[None].numpy())
+        x, y = _rows(self._check(streams), labels)
+        _finite_where_labelled(x, (y >= 0).any(-1))
+        predicted = self._predicted(x).reshape(len(x), 1, *y.shape)
+        return accuracy(predicted, y[None].numpy())
 
     def _batches(self, n_rows: int, adam: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
         """Rows of each step, in random order; after each the optimiser steps, its rate falling to zero."""
@@ -48,15 +57,25 @@ class _Probe:
                 adam.step()
                 schedule.step()
 
-    def _check(self, streams):
+    def _settings(self, with_bias=True, hidden=1):
+        for name in ("epochs", "batch_size"):
+            checks.integer(name, getattr(self, name), 1)
+        checks.integer("hidden", hidden, 1)
+        checks.number("learning_rate", self.learning_rate, above=0)
+        checks.seed("seed", self.seed)
+        checks.kind_of("with_bias", with_bias, (bool, np.bool_), "True or False")
+
+    def _check(self, streams) -> torch.Tensor:
         if not hasattr(self, "weight"):
             raise OthelloEduError("this probe is not fitted: call fit first")
+        streams = checks.reals("streams", streams, "…", "n_stages", "d_model")
         n_stages, d_model = len(self.weight), self.weight.shape[-1]
         if streams.shape[0] != n_stages or streams.shape[-1] != d_model:
             raise OthelloEduError(
                 f"streams have shape {tuple(streams.shape)}; "
                 f"this probe was fitted on [{n_stages}, …, {d_model}]"
             )
+        return streams
 
 
 class LinearProbe(_Probe):
@@ -84,12 +103,14 @@ class LinearProbe(_Probe):
     ):
         self.epochs, self.batch_size, self.learning_rate, self.seed = epochs, batch_size, learning_rate, seed
         self.with_bias = with_bias
+        self._settings(with_bias=with_bias)
 
     @torch.no_grad()
     def fit(self, streams: torch.Tensor, labels: np.ndarray) -> "LinearProbe":
-        """streams [n_stages, …, d_model]; labels int […, n_squares] in 0..2, or -1 for masked.
+        """streams [n_stages, …, d_model], tensor or NumPy; labels int […, n_squares] in 0..2, -1 for masked.
 
-        Rows that are masked throughout are left out. Raises OthelloEduError where shapes do not fit.
+        Rows that are masked throughout are left out. Raises OthelloEduError where shapes do not fit, for
+        labels that are no integers, and for streams that are not finite.
         """
         x, y = labelled_rows(streams, labels)
         n_stages, n_rows, d_model = x.shape
@@ -120,7 +141,7 @@ class LinearProbe(_Probe):
     @torch.no_grad()
     def logits(self, streams: torch.Tensor) -> torch.Tensor:
         """[n_stages, …, d_model] -> [n_stages, …, n_squares, 3]."""
-        self._check(streams)
+        streams = self._check(streams)
         n_stages, n_squares, _, d_model = self.weight.shape
         x = streams.reshape(n_stages, -1, d_model).float()
         logits = torch.baddbmm(self.bias.view(n_stages, 1, -1), x, self.weight.view(n_stages, -1, d_model).mT)
@@ -148,6 +169,7 @@ class MLPProbe(_Probe):
     ):
         self.hidden, self.epochs, self.batch_size = hidden, epochs, batch_size
         self.learning_rate, self.seed = learning_rate, seed
+        self._settings(hidden=hidden)
 
     def fit(self, streams: torch.Tensor, labels: np.ndarray) -> "MLPProbe":
         """Arguments and errors as of `LinearProbe.fit`."""
@@ -182,7 +204,7 @@ class MLPProbe(_Probe):
     @torch.no_grad()
     def logits(self, streams: torch.Tensor) -> torch.Tensor:
         """[n_stages, …, d_model] -> [n_stages, …, n_squares, 3]."""
-        self._check(streams)
+        streams = self._check(streams)
         x = streams.reshape(len(streams), -1, streams.shape[-1]).float()
         hidden = torch.baddbmm(self.bias[:, None], x, self.weight.mT).relu()
         logits = torch.baddbmm(self.out_bias[:, None], hidden, self.out.mT)
@@ -194,10 +216,7 @@ class MajorityBaseline:
 
     def fit(self, labels: np.ndarray) -> "MajorityBaseline":
         """labels int [n_games, time, n_squares], -1 for masked."""
-        if labels.ndim != 3:
-            raise OthelloEduError(
-                f"labels have shape {labels.shape}; they must be [n_games, time, n_squares]"
-            )
+        labels = checked_labels(labels, "n_games", "time", "n_squares")
         counts = np.stack([(labels == kind).sum(0) for kind in range(N_CLASSES)])
         self.classes = counts.argmax(0).astype(np.int8)  # [time, n_squares]
         return self
@@ -206,10 +225,12 @@ class MajorityBaseline:
         """int8 [n_games, time, n_squares]: the same for every game."""
         if not hasattr(self, "classes"):
             raise OthelloEduError("this baseline is not fitted: call fit first")
+        n_games = checks.integer("n_games", n_games, 0)
         return np.broadcast_to(self.classes, (n_games, *self.classes.shape))
 
     def score(self, labels: np.ndarray) -> float:
         """Share of unmasked squares guessed correctly."""
+        labels = checked_labels(labels, "n_games", "time", "n_squares")
         return float(accuracy(self.predict(len(labels)), labels))
 
 
@@ -221,7 +242,8 @@ def shuffled(labels: np.ndarray, seed: int) -> np.ndarray:
     games, its score is therefore what a probe gets without reading anything; judged on the shuffled labels
     that it was fitted on, it shows how much such a probe can learn by heart (Hewitt and Liang, 2019).
     """
-    random, mixed = np.random.default_rng(seed), labels.copy()
+    labels = checked_labels(labels, "n_games", "time", "n_squares")
+    random, mixed = np.random.default_rng(checks.seed("seed", seed)), labels.copy()
     for ply in range(labels.shape[1]):
         there = np.flatnonzero((labels[:, ply] >= 0).any(-1))
         mixed[there, ply] = labels[random.permutation(there), ply]
@@ -236,8 +258,9 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, by: str | None = None) -
     "game" for [..., n_games] (what a bootstrap over games needs). NaN where everything is masked.
     """
     axes = {None: (-3, -2, -1), "square": (-3, -2), "ply": (-3, -1), "game": (-2, -1)}
-    if by not in axes:
+    if not isinstance(by, (str, type(None))) or by not in axes:
         raise OthelloEduError(f"by is {by!r}; it must be None, 'square', 'ply' or 'game'")
+    predicted, labels = checks.integers("predicted", predicted), checks.integers("labels", labels)
     if predicted.shape[-labels.ndim :] != labels.shape or labels.ndim != 3:
         raise OthelloEduError(
             f"predicted has shape {predicted.shape} and labels {labels.shape}; labels must be "
@@ -253,7 +276,10 @@ def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
 
     predicted, labels: int arrays of one shape, labels of -1 masked.
     """
-    right = predicted == labels
+    labels = checks.integers("labels", labels)
+    right = checks.integers("predicted", predicted, *labels.shape) == labels
+    if not (labels >= 0).any():
+        raise OthelloEduError("all labels are masked: there is nothing to be right about")
     return float(np.mean([right[labels == kind].mean() for kind in np.unique(labels[labels >= 0])]))
 
 
@@ -263,24 +289,46 @@ def labelled_rows(streams: torch.Tensor, labels: np.ndarray) -> tuple[torch.Tens
     A copy, so that the caller's streams stay as they are. Takes what `LinearProbe.fit` takes; raises
     OthelloEduError where shapes do not fit or every row is masked.
     """
-    x, y = _rows(streams, labels)
+    x, y = _rows(checks.reals("streams", streams, "…", "n_stages", "d_model"), labels)
     used = (y >= 0).any(-1)
     if not used.any():
         raise OthelloEduError("every row of the labels is masked: there is nothing to fit")
+    _finite_where_labelled(x, used)
     return x[:, used].float(), y[used]
+
+
+def _finite_where_labelled(x, used):
+    """Refuse streams [n_stages, n, d_model] that are not finite in rows that are used, bool [n]."""
+    if checks.is_finite(x):
+        return
+    for stage, rows in enumerate(x):
+        bad = (~torch.isfinite(rows)).any(-1) & used
+        if bad.any():
+            row = int(bad.nonzero()[0])
+            raise OthelloEduError(
+                f"the streams of stage {stage} are not finite in {int(bad.sum())} rows that have a label, "
+                f"the first of them row {row} of {len(bad)}: mask these rows with labels of -1, or look for "
+                "what made them"
+            )
+
+
+def checked_labels(labels, *axes) -> np.ndarray:
+    """Contents of squares: integers of a shape, 0..2 or -1."""
+    labels = checks.integers("labels", labels, *axes)
+    if labels.size and not -1 <= labels.min() <= labels.max() < N_CLASSES:
+        raise OthelloEduError(f"labels must be 0, 1, 2 or -1 (masked), not {labels.min()}..{labels.max()}")
+    return labels
 
 
 def _rows(streams, labels):
     """Flatten the leading axes: [n_stages, n, d_model] and [n, n_squares]."""
-    labels = torch.as_tensor(np.ascontiguousarray(labels)).long()
+    labels = torch.as_tensor(np.ascontiguousarray(checked_labels(labels, "…", "n_squares"))).long()
     if streams.shape[1:-1] != labels.shape[:-1]:
         raise OthelloEduError(
             f"streams {tuple(streams.shape)} and labels {tuple(labels.shape)} do not describe the same rows: "
             "the model reads all moves but the last possible one, so cut the labels to the same plies, "
             "e.g. labels[:, :-1]"
         )
-    if labels.numel() and not -1 <= labels.min() <= labels.max() < N_CLASSES:
-        raise OthelloEduError(f"labels must be 0, 1, 2 or -1 (masked), not {labels.min()}..{labels.max()}")
     return streams.reshape(streams.shape[0], -1, streams.shape[-1]), labels.reshape(-1, labels.shape[-1])
 
 

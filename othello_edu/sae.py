@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from . import checks
 from .errors import OthelloEduError
 
 DEAD_AFTER = 20_000  # rows that a feature sleeps through before it counts as dead while training
@@ -33,6 +34,8 @@ class Autoencoder(nn.Module):
 
     def __init__(self, d_model: int, n_features: int, seed: int | Sequence[int]):
         super().__init__()
+        checks.integer("d_model", d_model, 1)
+        checks.integer("n_features", n_features, 1)
         self._start(d_model, n_features, seed)
 
     def _start(self, d_model, n_features, seed):
@@ -96,6 +99,10 @@ class Autoencoder(nn.Module):
         """One of the shape and the settings of the stack's `index`-th."""
         raise NotImplementedError
 
+    def _stream(self, x):
+        """x as a tensor, if it has the width of what this reads."""
+        return checks.reals("x", x, "…", self.d_model)
+
     def _row(self, vector):
         """A vector of each autoencoder of the stack, so that it adds to rows [n, …] of each."""
         return vector if self.directions.ndim == 2 else vector.unsqueeze(-2)
@@ -119,12 +126,18 @@ class SparseAutoencoder(Autoencoder):
         l1: float | Sequence[float] = 0.077,
         squared: bool = False,
     ):
+        prices = l1 if isinstance(l1, Sequence) else [l1]
+        for price in prices:
+            checks.number("l1", price, low=0)
+        if isinstance(l1, Sequence) and (not isinstance(seed, Sequence) or len(l1) != len(seed)):
+            raise OthelloEduError(f"l1 has {len(l1)} prices; give one number, or one for each of a stack's seeds")
+        checks.kind_of("squared", squared, bool, "True or False")
         super().__init__(d_model, n_features, seed)
         self.l1, self.squared = l1, squared
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Activations of the features, [..., d_model] -> [..., n_features], all at least 0."""
-        return F.relu(x @ self.weight + self._row(self.bias))
+        return F.relu(self._stream(x) @ self.weight + self._row(self.bias))
 
     def loss(self, x: torch.Tensor) -> torch.Tensor:
         """What training makes small, on rows x [n, d_model]: a number, or one for each of a stack."""
@@ -178,7 +191,7 @@ class _Untied(Autoencoder):
 
     def before(self, x: torch.Tensor) -> torch.Tensor:
         """What the features receive before the small ones are silenced, [..., n_features]."""
-        return (x - self._row(self.centre)) @ self.encoder + self._row(self.bias)
+        return (self._stream(x) - self._row(self.centre)) @ self.encoder + self._row(self.bias)
 
     def decode(self, h: torch.Tensor) -> torch.Tensor:
         """[..., n_features] -> [..., d_model]."""
@@ -186,6 +199,7 @@ class _Untied(Autoencoder):
 
     def rescale(self, scale: float) -> None:
         """Turn an autoencoder of x / scale into the same one of x."""
+        checks.number("scale", scale, above=0)
         for vector in (self.bias, self.centre):
             vector.data *= scale
 
@@ -214,6 +228,7 @@ class TopK(_Untied):
 
     def __init__(self, d_model: int, n_features: int, k: int, seed: int | Sequence[int] = 0):
         super().__init__(d_model, n_features, seed)
+        k = checks.integer("k", k)
         if not 1 <= k <= n_features:
             raise OthelloEduError(f"k is {k}; it must lie between 1 and the number of features, {n_features}")
         self.k = k
@@ -250,7 +265,8 @@ class JumpReLU(_Untied):
         strength: float = 0.1,
     ):
         super().__init__(d_model, n_features, seed)
-        if not 0 < l0 <= n_features:
+        checks.number("strength", strength, low=0)
+        if not 0 < checks.number("l0", l0) <= n_features:
             raise OthelloEduError(f"l0 is {l0}; it must be above 0, and at most {n_features} features")
         self.l0, self.strength = l0, strength
         self.log_threshold = nn.Parameter(torch.full_like(self.bias, 0.5).log())
@@ -311,22 +327,27 @@ class _Step(torch.autograd.Function):
 
 def keep_largest(before: torch.Tensor, k: int) -> torch.Tensor:
     """The k largest numbers of each row where they are above 0, and 0 elsewhere, [..., n_features]."""
-    values, places = before.topk(k, dim=-1, sorted=False)
+    before = checks.reals("before", before, "…", "n_features")
+    values, places = before.topk(checks.integer("k", k, 0, before.shape[-1]), dim=-1, sorted=False)
     return torch.zeros_like(before).scatter(-1, places, F.relu(values))
 
 
 def random_matrix(rows: int, columns: int, seed: int | Sequence[int]) -> torch.Tensor:
     """Standard normal numbers [rows, columns], or for a sequence of seeds [n_seeds, rows, columns]."""
 
-    def one(seed):
-        return torch.randn(rows, columns, generator=torch.Generator().manual_seed(int(seed)))
-
-    return torch.stack([one(s) for s in seed]) if isinstance(seed, Sequence) else one(seed)
+    stack = isinstance(seed, Sequence)
+    seeds = [checks.seed("seed", s) for s in (seed if stack else [seed])]
+    if not seeds:
+        raise OthelloEduError("seed is an empty sequence; a stack needs at least one")
+    rows, columns = checks.integer("rows", rows, 1), checks.integer("columns", columns, 1)
+    checks.memory(f"{len(seeds)} matrices of {rows} x {columns}", 4 * len(seeds) * rows * columns)
+    made = [torch.randn(rows, columns, generator=torch.Generator().manual_seed(s)) for s in seeds]
+    return torch.stack(made) if stack else made[0]
 
 
 def linear_fall(step: int, n_steps: int) -> float:
     """A schedule for `fit`: the full learning rate, and in the last fifth of the steps a line to zero."""
-    return min(1.0, 5 * (1 - step / n_steps))
+    return min(1.0, 5 * (1 - checks.integer("step", step, 0) / checks.integer("n_steps", n_steps, 1)))
 
 
 def fit(
@@ -347,6 +368,13 @@ def fit(
     seeds and the number of threads. Raises OthelloEduError for rows that are missing or not finite, or of
     another width.
     """
+    checks.kind_of("sae", sae, Autoencoder, "an autoencoder, such as SparseAutoencoder(128, 256)")
+    checks.integer("epochs", epochs, 0)
+    checks.integer("batch_size", batch_size, 1)
+    checks.number("learning_rate", learning_rate, low=0)
+    checks.seed("order", order)
+    checks.kind_of("schedule", schedule, (Callable, type(None)), "a function of step and number of steps")
+    checks.number("weight_decay", weight_decay, low=0)
     drawn = x if callable(x) else lambda epoch: x
     rows = _rows(drawn(0), sae.d_model)
     scale = 1.0
@@ -389,15 +417,17 @@ def train_sae(
     n_features: 2 · d_model by default, the paper's. For the other arguments, and what is refused, see
     `SparseAutoencoder` and `fit`.
     """
-    d_model = x.shape[-1]
-    sae = SparseAutoencoder(d_model, n_features or 2 * d_model, seed, l1)
+    x = checks.reals("x", x, "…", "d_model")
+    n_features = 2 * x.shape[-1] if n_features is None else n_features
+    sae = SparseAutoencoder(x.shape[-1], n_features, checks.seed("seed", seed), l1)
     return fit(sae, x, epochs, batch_size, learning_rate, order=seed)
 
 
 def _rows(x, d_model):
+    x = checks.reals("x", x, "…", "d_model")
     if x.shape[-1] != d_model:
         raise OthelloEduError(f"x has {x.shape[-1]} dimensions; the SAE reads {d_model}")
     x = x.reshape(-1, d_model).float()
-    if len(x) == 0 or not torch.isfinite(x).all():
+    if len(x) == 0 or not checks.is_finite(x):
         raise OthelloEduError("x needs at least one row, and finite numbers only")
     return x

@@ -12,8 +12,8 @@ the positions of one game are much alike (`bootstrap_interval`).
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 
+from . import checks
 from .engine import BLACK, EMPTY, WHITE, check_board_size
 from .errors import OthelloEduError
 from .kernels import kernel, n_threads
@@ -24,17 +24,8 @@ _SMALL = 1 << 16  # scores that are not worth a second thread
 _PIECE = 16  # columns that a thread ranks at a time: short ones take less time than handing them over
 
 
-def _array(values) -> np.ndarray:
-    if torch.is_tensor(values):
-        values = values.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return np.asarray(values)
-
-
 def _checked_labels(labels, n: int) -> np.ndarray:
-    labels = _array(labels)
-    if labels.dtype != np.bool_:
-        raise OthelloEduError(f"labels are {labels.dtype}; they must be bool, as in `contents == MINE`")
+    labels = checks.flags("labels", labels, hint="`contents == MINE`")
     if labels.ndim != 2 or len(labels) != n:
         raise OthelloEduError(
             f"labels have shape {list(labels.shape)}; with {n} rows of scores they must be [{n}, k]"
@@ -43,14 +34,23 @@ def _checked_labels(labels, n: int) -> np.ndarray:
 
 
 def _checked_scores(scores, name="scores") -> np.ndarray:
-    scores = _array(scores)
+    scores = checks.array(name, scores)
     if scores.ndim != 2:
         raise OthelloEduError(
             f"{name} have shape {list(scores.shape)}; they must be [n, f], one row per position"
         )
     if scores.dtype.kind not in "fiub":
         raise OthelloEduError(f"{name} are {scores.dtype}; they must be real numbers")
-    return scores
+    return scores if _fits_float64(scores) else np.unique(scores, return_inverse=True)[1].reshape(scores.shape)
+
+
+def _fits_float64(scores) -> bool:
+    """Whether float64, in which scores are compared, tells all of them apart. (If not, their ranks will do.)"""
+    if scores.dtype.itemsize < 8 or scores.dtype == np.float64 or not scores.size:
+        return True
+    if scores.dtype.kind == "f":  # longer ones; what is not finite is refused by name later on
+        return not np.isfinite(scores).all()
+    return -(2**53) <= int(scores.min()) and int(scores.max()) <= 2**53
 
 
 # AUROC -----------------------------------------------------------------------------------------------
@@ -150,9 +150,7 @@ def auroc_within(scores, labels, groups) -> np.ndarray:
     """
     scores = _checked_scores(scores)
     labels = _checked_labels(labels, len(scores))
-    groups = _array(groups)
-    if groups.shape != (len(scores),):
-        raise OthelloEduError(f"groups have shape {list(groups.shape)}; they must be [{len(scores)}]")
+    groups = checks.integers("groups", groups, len(scores))
     wins, pairs = np.zeros((scores.shape[1], labels.shape[1])), np.zeros(labels.shape[1])
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order])) + 1
@@ -208,20 +206,24 @@ def auroc_resampled(
     """
     scores = _checked_scores(scores)
     labels = _checked_labels(labels, len(scores))
-    games = _array(games).astype(np.int64)
-    groups = np.zeros(len(scores), np.int64) if groups is None else _array(groups).astype(np.int64)
-    among = np.ones(labels.shape, bool) if among is None else _array(among)
+    # The kernel looks games up by their number and checks nothing.
+    games = checks.integers("games", games, len(scores), low=0, high=2**63 - 2).astype(np.int64)
+    groups = np.zeros(len(scores), np.int64) if groups is None else checks.integers("groups", groups, len(scores))
+    among = np.ones(labels.shape, bool) if among is None else checks.flags("among", among, hint="`valid`")
+    seed, n_resamples = checks.seed("seed", seed), checks.integer("n_resamples", n_resamples, 0)
     if scores.shape != labels.shape or among.shape != labels.shape:
         raise OthelloEduError(
             f"scores have shape {list(scores.shape)}, labels {list(labels.shape)} and among "
             f"{list(among.shape)}; each score has its own label, so they must be the same"
         )
-    for name, values in (("games", games), ("groups", groups)):
-        if values.shape != (len(scores),):
-            raise OthelloEduError(f"{name} have shape {list(values.shape)}; they must be [{len(scores)}]")
     if not np.isfinite(scores).all():
         raise OthelloEduError("AUROC needs finite scores")
     n_games = int(games.max()) + 1 if len(games) else 0
+    checks.memory(
+        f"{n_resamples} resamples of {n_games:,} games",
+        16 * (n_resamples + 1) * n_games,
+        "number the games from 0, without gaps, or ask for fewer resamples",
+    )
     random = np.random.default_rng(seed)
     drawn = random.multinomial(n_games, np.full(n_games, 1 / max(n_games, 1)), n_resamples)
     weights = np.concatenate([np.ones((1, n_games)), drawn])
@@ -273,12 +275,10 @@ def bootstrap_interval(statistic, n_games: int, seed: int, n_resamples: int = 10
 
     Raises OthelloEduError if there are no games, or `level` is not between 0 and 1.
     """
-    if n_games < 1 or n_resamples < 1 or not 0 < level < 1:
-        raise OthelloEduError(
-            f"n_games={n_games} and n_resamples={n_resamples} must be at least 1, and level={level} in (0, 1)"
-        )
+    n_games, n_resamples = checks.integer("n_games", n_games, 1), checks.integer("n_resamples", n_resamples, 1)
+    level, seed = checks.number("level", level, above=0, below=1), checks.seed("seed", seed)
     if not callable(statistic):
-        per_game = _array(statistic)
+        per_game = checks.reals("statistic", statistic).numpy()
         if per_game.shape[:1] != (n_games,):
             raise OthelloEduError(
                 f"the statistic has shape {list(per_game.shape)}; it must be [{n_games}, …]"
@@ -287,6 +287,7 @@ def bootstrap_interval(statistic, n_games: int, seed: int, n_resamples: int = 10
         def statistic(games):
             return per_game[games].mean(axis=0)
 
+    checks.memory(f"resamples of {n_games:,} games", 16 * n_games)
     rng = np.random.default_rng(seed)
     resampled = np.array([statistic(rng.integers(0, n_games, n_games)) for _ in range(n_resamples)])
     return tuple(np.quantile(resampled, ((1 - level) / 2, (1 + level) / 2), axis=0))
@@ -300,7 +301,7 @@ def ply_score(boards) -> np.ndarray:
 
     It is the number of discs less four, so that counting all discs would rank positions the same way.
     """
-    return (np.asarray(boards) != EMPTY).sum(axis=-1, keepdims=True).astype(np.float32) - 4
+    return (_boards(boards) != EMPTY).sum(axis=-1, keepdims=True).astype(np.float32) - 4
 
 
 def lead_score(boards, to_move) -> np.ndarray:
@@ -308,14 +309,22 @@ def lead_score(boards, to_move) -> np.ndarray:
 
     boards: int [..., 64] (0 empty, 1 black, 2 white). to_move: int [...] (1 black, 2 white, 0 nobody).
     """
-    boards, to_move = np.asarray(boards), np.asarray(to_move)
+    boards = _boards(boards)
+    to_move = checks.integers("to_move", to_move, low=EMPTY, high=WHITE)
+    if to_move.shape != boards.shape[:-1]:
+        raise OthelloEduError(f"to_move has shape {to_move.shape}; the boards need {boards.shape[:-1]}")
     lead = (boards == BLACK).sum(axis=-1) - (boards == WHITE).sum(axis=-1)
     return (lead * (1 * (to_move == BLACK) - (to_move == WHITE)))[..., None].astype(np.float32)
 
 
 def occupied_score(boards) -> np.ndarray:
     """One where a tile holds a disc of either colour, float32 [..., 64]."""
-    return (np.asarray(boards) != EMPTY).astype(np.float32)
+    return (_boards(boards) != EMPTY).astype(np.float32)
+
+
+def _boards(boards) -> np.ndarray:
+    """Boards int [..., 64]; refuses contents, whose -1 would count as a disc."""
+    return checks.integers("boards", boards, "…", 64, low=EMPTY, high=WHITE)
 
 
 def nearest_corner_score(boards, board_size: int = 8) -> np.ndarray:

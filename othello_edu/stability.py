@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
+from . import checks
 from .board import SQUARE_NAMES
 from .engine import (
     BLACK,
@@ -77,7 +78,7 @@ def _unpack(masks, rows):
 def _bitboards(boards, board_size: int):
     """Boards [..., 64] as two bitboards each, uint64 [n]; refuses what is not a board of this size."""
     playable = PLAYABLE[check_board_size(board_size)]
-    boards = np.asarray(boards)
+    boards = checks.array("boards", boards)
     if boards.shape[-1:] != (64,) or not np.issubdtype(boards.dtype, np.integer):
         raise OthelloEduError(f"boards must be integers [..., 64], not {boards.dtype} {list(boards.shape)}")
     flat = boards.reshape(-1, 64)
@@ -382,14 +383,15 @@ def refuted(boards, to_move, n_playouts: int, seed: int, board_size: int = 8, so
     black, white = _bitboards(boards, board_size)
     shape = np.shape(boards)
     to_move = _movers(to_move, shape[:-1])
-    if n_playouts < 0 or seed < 0:
-        raise OthelloEduError(f"n_playouts={n_playouts} and seed={seed} must not be negative")
+    n_playouts = checks.integer("n_playouts", n_playouts, 0, 2**63 - 1)
+    seed = checks.seed("seed", seed, 2**64 - 1)
     if sought is None:
         sought_bits = (black | white) & ~_sound_bits(black, white, board_size)
     elif np.shape(sought) != shape:
         raise OthelloEduError(f"sought has shape {np.shape(sought)}, boards {shape}: they must be the same")
     else:
-        sought_bits = _bitboards(np.asarray(sought, bool).astype(np.int8), 8)[0] & (black | white)
+        sought = checks.flags("sought", sought, hint="`stable_paper(boards)`")
+        sought_bits = _bitboards(sought.astype(np.int8), 8)[0] & (black | white)
     out = np.empty(len(black), np.uint64)
 
     def play(at):
@@ -402,7 +404,7 @@ def refuted(boards, to_move, n_playouts: int, seed: int, board_size: int = 8, so
 
 def _movers(to_move, shape) -> np.ndarray:
     """Whose turn it is at every position, int8 [n]."""
-    to_move = np.asarray(to_move)
+    to_move = checks.integers("to_move", to_move)
     if to_move.shape != shape:
         raise OthelloEduError(f"to_move has shape {to_move.shape}; the boards need {shape}")
     if not np.isin(to_move, (0, BLACK, WHITE)).all():
@@ -509,6 +511,7 @@ def bracket(positions: Positions, n_playouts: int, seed: int) -> Bracket:
 
     Only positions with a player to move count: in a finished game there is nothing left to enclose.
     """
+    checks.kind_of("positions", positions, Positions, "Positions, as `replay(games)` returns them")
     size, asked = positions.board_size, positions.to_move > 0
     occupied = (positions.boards > 0) & asked[..., None]
     proven = stable_sound(positions.boards, size) & occupied

@@ -22,11 +22,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
+from . import checks
 from .errors import CheckpointError, OthelloEduError
 from .files import atomic_write, locked, make_folder, remove_temporaries
-from .games import PADDING, Games, batches, next_tokens, random_games, replay, tokens
+from .games import PADDING, Games, batches, checked, next_tokens, random_games, replay, tokens
 from .labels import legal_distribution, legal_tokens
-from .model import GPT, GPTConfig, check_weights, in_evaluation_mode
+from .model import GPT, GPTConfig, check_weights, checked_model, in_evaluation_mode
 from .optimizers import optimizers
 from .parallel import PRECISIONS, BatchGradient, any_process, fastest_precision, of_first, process, share
 
@@ -142,12 +143,17 @@ def evaluate(model: GPT, games: Games, batch_size: int = 256) -> dict:
     legal_mass (probability on legal moves), calibration (see `calibration`), and legal_rate_by_ply, float
     [n_plies]: entry `t` for the prediction of move `t` counted from 0 (NaN at 0 and where no game got
     that far).
-    Padding is never a prediction. Raises OthelloEduError if there are no games, or on another board.
+    Padding is never a prediction. Raises OthelloEduError if there are no games, none of them has a second
+    move, or they are on another board.
     """
+    checked(games), checked_model(model)
+    batch_size = checks.integer("batch_size", batch_size, 1)
     if games.board_size != model.config.board_size or len(games) == 0:
         raise OthelloEduError(
             f"a model of board size {model.config.board_size} cannot be measured on {games}"
         )
+    if not (games.lengths > 1).any():
+        raise OthelloEduError(f"{games} has no game with a second move: there is nothing to predict")
     device = next(model.parameters()).device
     rows, counted = [], []
     with in_evaluation_mode(model):
@@ -193,6 +199,11 @@ def calibration(confidence: np.ndarray, truth: np.ndarray, n_bins: int = 10) -> 
     error: the mean absolute difference of the two, weighted by n (expected calibration error, Guo et
     al., 2017).
     """
+    n_bins = checks.integer("n_bins", n_bins, 1)
+    confidence = checks.reals("confidence", confidence, "n").numpy()
+    truth = checks.reals("truth", truth, len(confidence)).numpy()
+    if len(truth) == 0:
+        raise OthelloEduError("confidence is empty: there is nothing to calibrate")
     bins = np.clip(np.nan_to_num(confidence * n_bins), 0, n_bins - 1).astype(int)
     n = np.bincount(bins, minlength=n_bins)
     used = n > 0

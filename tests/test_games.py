@@ -100,7 +100,7 @@ def test_transcripts_that_are_no_games_are_refused(transcripts, message):
 
 def test_random_games_are_the_same_whatever_is_asked_for_beside_them():
     assert np.array_equal(random_games(5, 9, first=3).moves, random_games(8, 9)[3:].moves)
-    with pytest.raises(OthelloEduError, match="none negative"):
+    with pytest.raises(OthelloEduError, match="n_games is -1; it must not be negative"):
         random_games(-1, 0)
 
 

@@ -1,0 +1,252 @@
+"""Is an argument what it must be? Asked in one place, so that every refusal names the argument and its value.
+
+Each function returns the argument in the form that computing needs, unchanged where it has that form already,
+or raises OthelloEduError. Looking at a whole array costs one pass over it, and says where it is bad.
+"""
+
+import math
+import operator
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .errors import OthelloEduError
+
+LARGE = 2**28  # bytes; what takes less is not worth asking the system about
+
+
+def shown(value) -> str:
+    """A value as messages show it: short, and of an array what it is instead of what it holds."""
+    if isinstance(value, np.ndarray) or torch.is_tensor(value):
+        return f"an array of {value.dtype} with shape {list(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def kind_of(name: str, value, kind: type | tuple[type, ...], hint: str):
+    """The value, if it is an instance of this class; `hint` says what to give instead."""
+    if not isinstance(value, kind):
+        raise OthelloEduError(f"{name} is {shown(value)}; it must be {hint}")
+    return value
+
+
+# Numbers ---------------------------------------------------------------------------------------------
+
+
+def integer(name: str, value, low: int | None = None, high: int | None = None) -> int:
+    """An integer from low to high, both included. Neither 1.0 nor True is one."""
+    try:
+        number = None if _is_bool(value) else operator.index(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        raise OthelloEduError(f"{name} is {shown(value)}; it must be an integer")
+    if (low is not None and number < low) or (high is not None and number > high):
+        raise OthelloEduError(f"{name} is {shown(number)}; it must {_range(low, high)}")
+    return number
+
+
+def seed(name: str, value, high: int = 2**63 - 1) -> int:
+    """A seed: an integer that is not negative and that every generator takes."""
+    return integer(name, value, 0, high)
+
+
+def number(
+    name: str,
+    value,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> float:
+    """A finite real number: at least low, at most high, greater than above, less than below."""
+    if getattr(value, "ndim", None) == 0:  # a number in the form of an array
+        value = value.item()
+    if _is_bool(value) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise OthelloEduError(f"{name} is {shown(value)}; it must be a number")
+    if not math.isfinite(value):
+        raise OthelloEduError(f"{name} is {value}; it must be finite")
+    limits = [
+        (low, "at least", operator.ge),
+        (above, "above", operator.gt),
+        (high, "at most", operator.le),
+        (below, "below", operator.lt),
+    ]
+    limits = [(limit, words, holds) for limit, words, holds in limits if limit is not None]
+    if not all(holds(value, limit) for limit, _, holds in limits):
+        wanted = ", and ".join(f"{words} {limit}" for limit, words, _ in limits)
+        raise OthelloEduError(f"{name} is {shown(value)}; it must be {wanted}")
+    return value
+
+
+def _is_bool(value) -> bool:
+    return isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) in (torch.bool, np.bool_)
+
+
+def _range(low, high) -> str:
+    if low is not None and high is not None:
+        return f"lie in {low}..{high}"
+    if low == 0:
+        return "not be negative"
+    return f"be at least {low}" if high is None else f"be at most {high}"
+
+
+# Arrays ----------------------------------------------------------------------------------------------
+
+
+def array(name: str, values) -> np.ndarray:
+    """NumPy's form of a list, an array or a tensor; the memory is shared where it can be."""
+    if torch.is_tensor(values):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise OthelloEduError(f"{name} is {shown(values)}; it must be an array: {error}") from None
+
+
+def shape(name: str, values, *axes):
+    """The array, if it has these axes. An axis is a length, a word for any length, or, first, "…" for any
+    number of axes.
+    """
+    found, wanted = tuple(values.shape), axes
+    if axes and axes[0] == "…":
+        wanted = axes[1:]
+        found = found[len(found) - len(wanted) :] if len(found) >= len(wanted) else None
+    if (
+        found is None
+        or len(found) != len(wanted)
+        or any(isinstance(axis, int) and axis != length for axis, length in zip(wanted, found, strict=True))
+    ):
+        must = ", ".join(map(str, axes))
+        raise OthelloEduError(f"{name} have shape {list(values.shape)}; they must be [{must}]")
+    return values
+
+
+def integers(name: str, values, *axes, low: int | None = None, high: int | None = None) -> np.ndarray:
+    """Integers of a shape (any, where no axes are given) from low to high, both included."""
+    values = array(name, values)
+    if values.size == 0 and values.dtype == np.float64:  # what NumPy makes of an empty list
+        values = values.astype(np.int64)
+    if values.dtype.kind not in "iu":
+        raise OthelloEduError(f"{name} are {values.dtype}; they must be integers")
+    if axes:
+        shape(name, values, *axes)
+    if values.size and (low is not None or high is not None):
+        least, most = int(values.min()), int(values.max())
+        if (low is not None and least < low) or (high is not None and most > high):
+            bad = least if low is not None and least < low else most
+            raise OthelloEduError(f"{name} hold {bad}; they must {_range(low, high)}")
+    return values
+
+
+def flags(name: str, values, *axes, hint: str) -> np.ndarray:
+    """True or False of a shape; `hint` shows how to make them."""
+    values = array(name, values)
+    if values.dtype != np.bool_:
+        raise OthelloEduError(f"{name} are {values.dtype}; they must be bool, as in {hint}")
+    return shape(name, values, *axes) if axes else values
+
+
+def reals(name: str, values, *axes) -> torch.Tensor:
+    """Real numbers of a shape as a tensor: a tensor as it is, a NumPy array with its memory shared."""
+    if not torch.is_tensor(values):
+        values = array(name, values)
+        if values.dtype.kind not in "fiu" or values.dtype.itemsize > 8:
+            raise OthelloEduError(f"{name} are {values.dtype}; they must be real numbers")
+        # torch takes neither arrays that run backwards nor, without a warning, those that are read-only.
+        if any(step < 0 for step in values.strides) or not values.flags.writeable:
+            values = values.copy()
+        values = torch.from_numpy(values)
+    if values.dtype.is_complex or values.dtype == torch.bool:
+        raise OthelloEduError(f"{name} are {values.dtype}; they must be real numbers")
+    return shape(name, values, *axes) if axes else values
+
+
+def finite(name: str, values: torch.Tensor) -> torch.Tensor:
+    """The tensor, if it holds no NaN and no infinity."""
+    if is_finite(values):
+        return values
+    at = (~torch.isfinite(values)).nonzero()[0].tolist()
+    raise OthelloEduError(
+        f"{name}{at} is {values[tuple(at)].item()}: all must be finite numbers; "
+        "leave such rows out, or look for what made them"
+    )
+
+
+def is_finite(values: torch.Tensor) -> bool:
+    """Whether a tensor holds no NaN and no infinity."""
+    if not values.dtype.is_floating_point or values.numel() == 0:
+        return True
+    # A sum is one pass and needs no memory. Infinite, it may be no more than too large: look closer.
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+
+
+# Memory ----------------------------------------------------------------------------------------------
+
+
+def memory(what: str, n_bytes: int, hint: str = "ask for fewer at a time") -> None:
+    """Refuse what cannot fit into the memory that is there, before it starts."""
+    if n_bytes < LARGE:
+        return
+    there = available_memory()
+    if there is not None and n_bytes > there:
+        need, there = (f"{size / 2**30:,.1f} GiB" for size in (n_bytes, there))
+        raise OthelloEduError(f"{what} need {need} of memory, and {there} are available: {hint}")
+
+
+def available_memory() -> int | None:
+    """Bytes that this process can still get, as far as the system says; None where it does not.
+
+    The least of what the machine has, what the container may use, and what the process may address.
+    """
+    found = [_of_machine(), _of_container(), _of_process()]
+    return min((limit for limit in found if limit is not None), default=None)
+
+
+def _of_machine():
+    # Linux tells what could be freed for us; elsewhere we know only how much there is in all.
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has none
+        return None
+
+
+def _of_container():
+    groups, memory = "/sys/fs/cgroup", "/sys/fs/cgroup/memory/memory"
+    for limit, used, stat in (  # control groups of version 2 and of version 1
+        (f"{groups}/memory.max", f"{groups}/memory.current", f"{groups}/memory.stat"),
+        (f"{memory}.limit_in_bytes", f"{memory}.usage_in_bytes", f"{memory}.stat"),
+    ):
+        try:
+            (limit,), (used,) = _lines(limit), _lines(used)
+            cached = dict(line.split() for line in _lines(stat)).get("inactive_file", 0)
+            return max(0, int(limit) - int(used) + int(cached))
+        except ValueError:  # no such file, or "max": no limit
+            continue
+    return None
+
+
+def _of_process():
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit == resource.RLIM_INFINITY:
+            return None
+        (line,) = _lines("/proc/self/statm")
+        return max(0, limit - int(line.split()[0]) * os.sysconf("SC_PAGE_SIZE"))
+    except (ImportError, ValueError):
+        return None
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
