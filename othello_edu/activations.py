@@ -1,7 +1,7 @@
 """Run a model over many games and keep what happens inside, in bounded memory."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ def residual_streams(
     `n_ctx` by default. Rows past the end of a game hold what the model makes of padding: mask them.
     out: where to write, a tensor or NumPy array (a memory map, say) of that shape; its dtype counts.
     """
-    stages = _numbers("stages", stages, checked_model(model).n_stages)
+    stages = checks.places("stages", stages, checked_model(model).n_stages)
     return _collect(model, games, "resid_post", stages, plies, model.config.d_model, dtype, out, batch_size)
 
 
@@ -42,7 +42,7 @@ def mlp_activations(
     batch_size: int = 128,
 ) -> torch.Tensor:
     """MLP neurons after the GELU, [n_blocks, n_games, time, 4 * d_model]; blocks counted from 0."""
-    blocks = _numbers("blocks", blocks, checked_model(model).config.n_layer)
+    blocks = checks.places("blocks", blocks, checked_model(model).config.n_layer)
     return _collect(model, games, "mlp_post", blocks, plies, 4 * model.config.d_model, dtype, out, batch_size)
 
 
@@ -54,13 +54,6 @@ def _tensor_of(out: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(out)
     except (TypeError, ValueError) as error:
         raise OthelloEduError(f"out is {checks.shown(out)}, which torch cannot write to: {error}") from None
-
-
-def _numbers(name: str, numbers, n: int) -> list[int]:
-    """Some of 0 … n - 1, or all of them for None."""
-    if numbers is None:
-        return list(range(n))
-    return checks.integers(name, checks.kind_of(name, numbers, Iterable, "a list of integers"), "n").tolist()
 
 
 @torch.no_grad()
@@ -76,7 +69,7 @@ def _collect(model, games, name, indices, plies, width, dtype, out, batch_size):
         )
     if len(set(indices)) < len(indices):
         raise OthelloEduError(f"{indices} names a stage or block twice")
-    plies = torch.tensor(_numbers("plies", plies, model.config.n_ctx), dtype=torch.int64)
+    plies = torch.tensor(checks.places("plies", plies, model.config.n_ctx), dtype=torch.int64)
     if plies.numel() and not 0 <= int(plies.min()) <= int(plies.max()) < model.config.n_ctx:
         raise OthelloEduError(
             f"plies must lie in 0..{model.config.n_ctx - 1}, the moves that the model reads"

@@ -7,6 +7,7 @@ or raises OthelloEduError. Looking at a whole array costs one pass over it, and 
 import math
 import operator
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,9 @@ def shape(name: str, values, *axes):
     """The array, if it has these axes. An axis is a length, a word for any length, or, first, "…" for any
     number of axes.
     """
+    must = ", ".join(map(str, axes))
+    if not hasattr(values, "shape"):
+        raise OthelloEduError(f"{name} are {shown(values)}; they must be an array [{must}]")
     found, wanted = tuple(values.shape), axes
     if axes and axes[0] == "…":
         wanted = axes[1:]
@@ -120,7 +124,6 @@ def shape(name: str, values, *axes):
         or len(found) != len(wanted)
         or any(isinstance(axis, int) and axis != length for axis, length in zip(wanted, found, strict=True))
     ):
-        must = ", ".join(map(str, axes))
         raise OthelloEduError(f"{name} have shape {list(values.shape)}; they must be [{must}]")
     return values
 
@@ -140,6 +143,13 @@ def integers(name: str, values, *axes, low: int | None = None, high: int | None 
             bad = least if low is not None and least < low else most
             raise OthelloEduError(f"{name} hold {bad}; they must {_range(low, high)}")
     return values
+
+
+def places(name: str, values, n: int) -> list[int]:
+    """Some of the integers 0 … n - 1, or all of them for None; the caller says what else they must be."""
+    if values is None:
+        return list(range(n))
+    return integers(name, kind_of(name, values, Iterable, "a list of integers"), "n").tolist()
 
 
 def flags(name: str, values, *axes, hint: str) -> np.ndarray:

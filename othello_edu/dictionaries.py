@@ -72,26 +72,30 @@ def panel(
 
     Raises OthelloEduError for a stage or plies that the model does not have, or another width.
     """
-    checked_model(model)
+    checked_model(model), checked(games)
     batch_size = checks.integer("batch_size", batch_size, 1)
     if not all(hasattr(dictionary, name) for name in ("d_model", "encode", "decode")):
         shown = checks.shown(dictionary)
-        raise OthelloEduError(f"dictionary is {shown}; it must have d_model, encode and decode, as an SAE has")
+        raise OthelloEduError(f"dictionary is {shown}; it must have d_model, encode and decode, as SAEs do")
     if dictionary.d_model != model.config.d_model:
         raise OthelloEduError(
             f"the dictionary reads {dictionary.d_model} dimensions; the model has {model.config.d_model}"
         )
     model.eval()
-    time = list(range(model.config.n_ctx)) if plies is None else list(plies)
+    time = checks.places("plies", plies, model.config.n_ctx)
+    if not time or len(set(time)) < len(time):
+        raise OthelloEduError(f"plies are {time}; give at least one, and each of them once")
     x = residual_streams(model, games, [stage], time, batch_size=batch_size)[0]
     source = x if source is None else checks.reals("source", source)
     if source.shape[:2] != x.shape[:2]:
         raise OthelloEduError(
             f"source has shape {list(source.shape)}; these games and plies need {list(x.shape[:2])} + […]"
         )
-    counted = next_tokens(checked(games))[:, time] != PADDING
+    counted = next_tokens(games)[:, time] != PADDING
     if not counted.any():
         raise OthelloEduError(f"{games} has no position at these plies that is followed by a move")
+    if not checks.is_finite(source[counted]):
+        raise OthelloEduError("source holds numbers that are not finite, at positions that count")
     rebuilt = torch.empty_like(x)
     active, n_games = 0.0, max(1, _PART // len(time))
     for start in range(0, len(games), n_games):
@@ -193,12 +197,14 @@ def _finite(name, values, *axes) -> torch.Tensor:
     """Finite floats of a shape, with at least one row."""
     values = checks.reals(name, values, *axes)
     if len(values) == 0:
-        raise OthelloEduError(f"{name} have no rows")
+        raise OthelloEduError(f"{name} have no rows; at least one is needed")
     return checks.finite(name, values if values.dtype.is_floating_point else values.float())
 
 
 def _contents(labels, *axes) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(checks.integers("labels", labels, *axes, low=0, high=THEIRS)))
+    """Contents of squares as a tensor; masked ones (-1) are neither mine nor theirs."""
+    checked = checks.integers("labels", labels, *axes, low=-1, high=THEIRS)
+    return labels if torch.is_tensor(labels) else torch.from_numpy(np.ascontiguousarray(checked))
 
 
 class MeanDictionary:

@@ -45,9 +45,7 @@ class GPTConfig:
     def __post_init__(self):
         check_board_size(self.board_size)
         for name in ("n_layer", "n_head", "d_model"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise OthelloEduError(f"{name} is {getattr(self, name)!r}; it must be a positive integer")
+            object.__setattr__(self, name, checks.integer(name, getattr(self, name), 1))
         if self.d_model % self.n_head:
             raise OthelloEduError(f"d_model={self.d_model} does not divide into n_head={self.n_head} heads")
         checks.number("dropout", self.dropout, low=0, below=1)

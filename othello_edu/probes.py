@@ -58,11 +58,11 @@ class _Probe:
                 schedule.step()
 
     def _settings(self, with_bias=True, hidden=1):
-        for name in ("epochs", "batch_size"):
-            checks.integer(name, getattr(self, name), 1)
+        self.epochs = checks.integer("epochs", self.epochs, 1)
+        self.batch_size = checks.integer("batch_size", self.batch_size, 1)
         checks.integer("hidden", hidden, 1)
         checks.number("learning_rate", self.learning_rate, above=0)
-        checks.seed("seed", self.seed)
+        self.seed = checks.seed("seed", self.seed)
         checks.kind_of("with_bias", with_bias, (bool, np.bool_), "True or False")
 
     def _check(self, streams) -> torch.Tensor:
@@ -217,6 +217,8 @@ class MajorityBaseline:
     def fit(self, labels: np.ndarray) -> "MajorityBaseline":
         """labels int [n_games, time, n_squares], -1 for masked."""
         labels = checked_labels(labels, "n_games", "time", "n_squares")
+        if len(labels) == 0:
+            raise OthelloEduError("labels hold no games: there is no majority")
         counts = np.stack([(labels == kind).sum(0) for kind in range(N_CLASSES)])
         self.classes = counts.argmax(0).astype(np.int8)  # [time, n_squares]
         return self
@@ -225,7 +227,7 @@ class MajorityBaseline:
         """int8 [n_games, time, n_squares]: the same for every game."""
         if not hasattr(self, "classes"):
             raise OthelloEduError("this baseline is not fitted: call fit first")
-        n_games = checks.integer("n_games", n_games, 0)
+        n_games = checks.integer("n_games", n_games, 0, 2**31 - 1)
         return np.broadcast_to(self.classes, (n_games, *self.classes.shape))
 
     def score(self, labels: np.ndarray) -> float:
@@ -260,7 +262,7 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, by: str | None = None) -
     axes = {None: (-3, -2, -1), "square": (-3, -2), "ply": (-3, -1), "game": (-2, -1)}
     if not isinstance(by, (str, type(None))) or by not in axes:
         raise OthelloEduError(f"by is {by!r}; it must be None, 'square', 'ply' or 'game'")
-    predicted, labels = checks.integers("predicted", predicted), checks.integers("labels", labels)
+    predicted, labels = checks.integers("predicted", predicted), checks.integers("labels", labels, low=-1)
     if predicted.shape[-labels.ndim :] != labels.shape or labels.ndim != 3:
         raise OthelloEduError(
             f"predicted has shape {predicted.shape} and labels {labels.shape}; labels must be "
@@ -276,7 +278,7 @@ def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
 
     predicted, labels: int arrays of one shape, labels of -1 masked.
     """
-    labels = checks.integers("labels", labels)
+    labels = checks.integers("labels", labels, "…", "n_squares", low=-1)
     right = checks.integers("predicted", predicted, *labels.shape) == labels
     if not (labels >= 0).any():
         raise OthelloEduError("all labels are masked: there is nothing to be right about")
@@ -322,6 +324,8 @@ def checked_labels(labels, *axes) -> np.ndarray:
 
 def _rows(streams, labels):
     """Flatten the leading axes: [n_stages, n, d_model] and [n, n_squares]."""
+    if len(streams) == 0:
+        raise OthelloEduError("streams hold no stage: there is nothing to read")
     labels = torch.as_tensor(np.ascontiguousarray(checked_labels(labels, "…", "n_squares"))).long()
     if streams.shape[1:-1] != labels.shape[:-1]:
         raise OthelloEduError(

@@ -130,7 +130,7 @@ class SparseAutoencoder(Autoencoder):
         for price in prices:
             checks.number("l1", price, low=0)
         if isinstance(l1, Sequence) and (not isinstance(seed, Sequence) or len(l1) != len(seed)):
-            raise OthelloEduError(f"l1 has {len(l1)} prices; give one number, or one for each of a stack's seeds")
+            raise OthelloEduError(f"l1 has {len(l1)} prices; give one, or one for each seed of a stack")
         checks.kind_of("squared", squared, bool, "True or False")
         super().__init__(d_model, n_features, seed)
         self.l1, self.squared = l1, squared
@@ -369,10 +369,9 @@ def fit(
     another width.
     """
     checks.kind_of("sae", sae, Autoencoder, "an autoencoder, such as SparseAutoencoder(128, 256)")
-    checks.integer("epochs", epochs, 0)
-    checks.integer("batch_size", batch_size, 1)
+    epochs, batch_size = checks.integer("epochs", epochs, 0), checks.integer("batch_size", batch_size, 1)
     checks.number("learning_rate", learning_rate, low=0)
-    checks.seed("order", order)
+    order = checks.seed("order", order)
     checks.kind_of("schedule", schedule, (Callable, type(None)), "a function of step and number of steps")
     checks.number("weight_decay", weight_decay, low=0)
     drawn = x if callable(x) else lambda epoch: x

@@ -41,11 +41,13 @@ def _checked_scores(scores, name="scores") -> np.ndarray:
         )
     if scores.dtype.kind not in "fiub":
         raise OthelloEduError(f"{name} are {scores.dtype}; they must be real numbers")
-    return scores if _fits_float64(scores) else np.unique(scores, return_inverse=True)[1].reshape(scores.shape)
+    if _fits_float64(scores):
+        return scores
+    return np.unique(scores, return_inverse=True)[1].reshape(scores.shape)  # ranks compare as they do
 
 
 def _fits_float64(scores) -> bool:
-    """Whether float64, in which scores are compared, tells all of them apart. (If not, their ranks will do.)"""
+    """Whether float64, in which scores are compared, tells all of them apart."""
     if scores.dtype.itemsize < 8 or scores.dtype == np.float64 or not scores.size:
         return True
     if scores.dtype.kind == "f":  # longer ones; what is not finite is refused by name later on
@@ -208,7 +210,8 @@ def auroc_resampled(
     labels = _checked_labels(labels, len(scores))
     # The kernel looks games up by their number and checks nothing.
     games = checks.integers("games", games, len(scores), low=0, high=2**63 - 2).astype(np.int64)
-    groups = np.zeros(len(scores), np.int64) if groups is None else checks.integers("groups", groups, len(scores))
+    groups = np.zeros(len(scores), np.int64) if groups is None else groups
+    groups = checks.integers("groups", groups, len(scores))
     among = np.ones(labels.shape, bool) if among is None else checks.flags("among", among, hint="`valid`")
     seed, n_resamples = checks.seed("seed", seed), checks.integer("n_resamples", n_resamples, 0)
     if scores.shape != labels.shape or among.shape != labels.shape:
@@ -275,7 +278,8 @@ def bootstrap_interval(statistic, n_games: int, seed: int, n_resamples: int = 10
 
     Raises OthelloEduError if there are no games, or `level` is not between 0 and 1.
     """
-    n_games, n_resamples = checks.integer("n_games", n_games, 1), checks.integer("n_resamples", n_resamples, 1)
+    n_games = checks.integer("n_games", n_games, 1)
+    n_resamples = checks.integer("n_resamples", n_resamples, 1)
     level, seed = checks.number("level", level, above=0, below=1), checks.seed("seed", seed)
     if not callable(statistic):
         per_game = checks.reals("statistic", statistic).numpy()

@@ -387,10 +387,10 @@ def refuted(boards, to_move, n_playouts: int, seed: int, board_size: int = 8, so
     seed = checks.seed("seed", seed, 2**64 - 1)
     if sought is None:
         sought_bits = (black | white) & ~_sound_bits(black, white, board_size)
-    elif np.shape(sought) != shape:
-        raise OthelloEduError(f"sought has shape {np.shape(sought)}, boards {shape}: they must be the same")
     else:
         sought = checks.flags("sought", sought, hint="`stable_paper(boards)`")
+        if sought.shape != shape:
+            raise OthelloEduError(f"sought has shape {sought.shape}, boards {shape}: they must be the same")
         sought_bits = _bitboards(sought.astype(np.int8), 8)[0] & (black | white)
     out = np.empty(len(black), np.uint64)
 

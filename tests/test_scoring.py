@@ -297,9 +297,9 @@ def test_an_interval_takes_any_statistic_of_the_games_and_repeats_with_its_seed(
 def test_an_interval_refuses_what_it_cannot_resample():
     with pytest.raises(OthelloEduError, match="statistic has shape"):
         bootstrap_interval(np.zeros(10), 11, seed=0)
-    with pytest.raises(OthelloEduError, match="n_games=0"):
+    with pytest.raises(OthelloEduError, match="n_games is 0"):
         bootstrap_interval(np.zeros(0), 0, seed=0)
-    with pytest.raises(OthelloEduError, match="level=95"):
+    with pytest.raises(OthelloEduError, match="level is 95"):
         bootstrap_interval(np.zeros(10), 10, seed=0, level=95)
 
 
