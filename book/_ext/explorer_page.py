@@ -27,16 +27,18 @@ class Explorer(SphinxDirective):
     has_content = True
 
     def run(self):
-        box = '<div class="oe-page" id="layer-explorer"></div>'
+        number = 1 + self.env.new_serialno("explorer")  # of those on this page
+        name = "layer-explorer" if number == 1 else f"layer-explorer-{number}"
+        box = f'<div class="oe-page" id="{name}"></div>'
         # No module: it would run after the page has been laid out, and push down what stands below.
         code = esm("page.js").replace("export default { render };", "")
         lines = [self.parts(line) for line in self.content if line.strip()]
         start = f"fromAddress({json.dumps('#' + lines[0][1])})" if lines else "{}"
-        script = f'(() => {{\n{code}\nmount(document.getElementById("layer-explorer"), {start});\n}})();'
+        script = f'(() => {{\n{code}\nmount(document.getElementById("{name}"), {start}, {number});\n}})();'
         html = f"<style>{css()}</style>\n{box}\n{self.picture()}\n<script>{script}</script>"
         links = nodes.bullet_list()
         for title, state, text in lines:
-            links += self.link(title, state, text)
+            links += self.link(title, state if number == 1 else f"explorer={number}&{state}", text)
         explorer = nodes.raw("", html, format="html")
         return [explorer, links] if lines else [explorer]
 

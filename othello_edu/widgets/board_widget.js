@@ -1,12 +1,14 @@
 // BoardWidget: a board to play on. Works with a kernel, which then knows the moves, and without one.
 
 import { element, key, labelScale, numberScale, ownKeys, scaleKeys, swatch } from "./board.js";
+import { kernelOf } from "./kernel.js";
 import { squareName } from "./othello.js";
 import { gameOf, makePlayable } from "./playable.js";
 
 const WATCHED = ["moves", "ply", "drawn", "marks", "mark_name", "show_legal"];
 
 function render({ model, el }) {
+  const kernel = kernelOf({ model, el }, "board");
   const game = gameOf({
     size: model.get("board_size"),
     read: () => ({ moves: model.get("moves"), ply: model.get("ply") }),
@@ -14,6 +16,7 @@ function render({ model, el }) {
       model.set("moves", moves);
       model.set("ply", ply);
       model.save_changes();
+      kernel.look();
     },
   });
   const parts = makePlayable(game, { showLegal: () => model.get("show_legal") });
@@ -26,7 +29,7 @@ function render({ model, el }) {
   const legend = element("div", { class: "oe-legend" });
   const root = element("div", { class: "oe-widget oe-play", role: "group", "aria-label": model.get("title") }, [
     element("p", { class: "oe-title", "aria-hidden": "true" }, [model.get("title")]),
-    parts.board, parts.controls, parts.slider, parts.status, parts.error, parts.moves, legend,
+    kernel.notice, parts.board, parts.controls, parts.slider, parts.status, parts.error, parts.moves, legend,
   ]);
 
   function draw() {
@@ -57,6 +60,7 @@ function render({ model, el }) {
   ownKeys(root);
   el.append(root);
   return () => {
+    kernel.stop();
     for (const name of WATCHED) model.off(`change:${name}`, soon);
   };
 }

@@ -3,8 +3,9 @@
 
 import { capital, element, key, numberScale, ownKeys, scaleKeys, swatch } from "./board.js";
 import { believedBoard, believedTable, readingOf } from "./believed.js";
+import { kernelOf } from "./kernel.js";
 import { mindOf } from "./mind.js";
-import { squareName, transcript } from "./othello.js";
+import { parseSquare, squareName, transcript, whyNoFlip } from "./othello.js";
 import { discToFlip, nextMoves, percent, stageName, strongestFeatures } from "./panels.js";
 import { gameOf, makePlayable } from "./playable.js";
 import { refuted, stablePaper, stableSound } from "./stability.js";
@@ -24,10 +25,12 @@ const DRAWINGS = {
 };
 
 export function render({ model, el }) {
+  const kernel = kernelOf({ model, el }, "explorer");
   const state = (name) => model.get(name);
   const change = (changes) => {
     for (const [name, value] of Object.entries(changes)) model.set(name, value);
     model.save_changes();
+    kernel.look();
   };
   const game = gameOf({
     size: state("board_size"),
@@ -74,10 +77,11 @@ export function render({ model, el }) {
   ]);
   const root = element("div", { class: "oe-widget oe-explorer", role: "group", "aria-label": state("title") }, [
     element("p", { class: "oe-title", "aria-hidden": "true" }, [state("title")]),
+    kernel.notice,
     element("div", { class: "oe-columns" }, [left, right]),
   ]);
 
-  let mind = null, seen = null, refusal = "", asked = 0, small = [], gone = false;
+  let mind = null, seen = null, why = "Nothing has been read yet: the network is being loaded.", asked = 0, small = [], gone = false;
   const stage = () => Math.min(state("stage"), small.length - 1);
 
   // A small board for each stage; made before the network is there, so that the page does not jump when it comes.
@@ -98,7 +102,6 @@ export function render({ model, el }) {
     if (gone) return found.close?.();
     mind = found;
     mind.woke = update;
-    message.textContent = "";
     makeStages(mind.stages);
     const own = state("about").library ?? [], games = own.length ? own : mind.about.library ?? [];
     library.append(...games.map(({ name }, at) => element("option", { value: at }, [name])));
@@ -118,27 +121,28 @@ export function render({ model, el }) {
     if (!mind) return drawMind();
     const number = (asked += 1), moves = game.moves;
     let found = null, problem = "";
-    refusal = mind.refusal(moves);
+    const refusal = mind.refusal(moves);
     if (!refusal) {
       try {
-        const edit = state("flip") && editOf(state("flip"));
-        found = await mind.look(moves, edit || undefined);
-        found = { ...found, before: edit ? await mind.look(moves) : found };
+        const edit = editOf(state("flip"));
+        found = await mind.look(moves, edit ?? undefined);
+        found = { ...found, edit: mind.fixed ? null : edit, before: edit ? await mind.look(moves) : found };
       } catch (error) {
         problem = error.message;
       }
     }
     if (number !== asked) return;
     seen = found;
+    why = refusal || `Nothing has been read here: ${problem}.`;
     message.textContent = problem;
     drawMind();
     drawBoard(seen);
   }
 
-  // "d3" or "": the disc of that square, turned over from the chosen stage on.
+  // "d3" or "": the disc of that square, turned over from the chosen stage on; null where there is none.
   function editOf(name) {
-    const square = squares.find((at) => squareName(at) === name), { board, toMove } = game.position;
-    if (square === undefined || !board[square] || !toMove) return null;
+    if (!name || whyNoFlip(game.position, name)) return null;
+    const square = parseSquare(name), { board, toMove } = game.position;
     return { square, to: board[square] === toMove ? 2 : 1, from: stage() };
   }
 
@@ -163,13 +167,14 @@ export function render({ model, el }) {
 
   function drawMind() {
     const { position } = game, chosen = stage();
-    const readings = small.map((_, k) => (seen ? readingOf(seen.boards[k], position, game.size) : null));
+    const editAt = (k) => (seen.edit && k >= seen.edit.from ? seen.edit : null);
+    const readings = small.map((_, k) => (seen ? readingOf(seen.boards[k], position, game.size, editAt(k)) : null));
     slider.value = chosen;
     slider.setAttribute("aria-valuetext", stageName(chosen));
     sliderText.textContent = stageName(chosen);
     small.forEach(({ board, button }, k) => {
       const text = seen ? `stage ${k}: ${readings[k].right} of ${readings[k].n} squares right` : `stage ${k}: nothing`;
-      board.draw(readings[k], position);
+      board.draw(readings[k], seen && position);
       button.setAttribute("aria-label", text);
       button.title = text;
       button.setAttribute("aria-pressed", k === chosen);
@@ -184,17 +189,17 @@ export function render({ model, el }) {
       board.root.setAttribute("aria-label", `The board as stage ${k} has it`);
       board.draw(readings[k], position, other);
     });
-    summary.textContent = seen ? [chosen, second].filter((k) => k >= 0).map((k) => sentence(k, readings[k])).join(" ") : refusal;
-    next.draw(seen ? seen.next : undefined, position, state("flip"));
-    const why = !seen ? "" : mind?.fixed ? "Nothing can be turned over: the network itself is not here." : position.toMove ? "" : "The game is over.";
-    flip.draw(state("flip"), position, chosen, seen?.next, seen?.before.next, seen ? why : " ");
+    summary.textContent = seen ? [chosen, second].filter((k) => k >= 0).map((k) => sentence(k, readings[k])).join(" ") : why;
+    next.draw(seen ? seen.next : undefined, position, seen?.edit);
+    const fixed = !seen ? " " : mind.fixed ? "Nothing can be turned over: the network itself is not here." : position.toMove ? "" : "The game is over.";
+    flip.draw(seen?.edit ? squareName(seen.edit.square) : "", position, chosen, seen?.next, seen?.before.next, fixed);
     features.draw(seen?.features, chosen);
   }
 
-  function sentence(k, { right, n, wrong, sure }) {
+  function sentence(k, { right, n, wrong, edited, sure }) {
     const more = wrong.length > 8 ? ` and ${wrong.length - 8} more` : "";
     const list = wrong.length ? ` Wrong: ${wrong.slice(0, 8).map(squareName).join(", ")}${more}.` : "";
-    return `Stage ${k} has ${right} of ${n} squares right, sure by ${percent(sure)} on average.${list}`;
+    return `Stage ${k} has ${right} of ${n} squares right, sure by ${percent(sure)} on average.${edited === null ? "" : ` Turned over: ${squareName(edited)}.`}${list}`;
   }
 
   slider.oninput = () => change({ stage: Number(slider.value) });
@@ -216,11 +221,14 @@ export function render({ model, el }) {
   el.append(root);
   performance.mark("explorer-playable");
   message.textContent = "Loading the network …";
-  mindOf(model).then(begin, (error) => {
+  mindOf(model, kernel).then(begin, (error) => {
     message.textContent = `${capital(error.message)}. The board can be played on; what the network thinks cannot be shown.`;
+    why = "Nothing can be read: the network is not here.";
+    drawMind();
   });
   return () => {
     gone = true;
+    kernel.stop();
     for (const name of WATCHED) model.off(`change:${name}`, soon);
     mind?.close?.();
   };

@@ -9,7 +9,7 @@ import torch
 import traitlets
 
 from ..activations import residual_streams
-from ..board import SQUARE_NAMES
+from ..board import SQUARE_NAMES, parse_square
 from ..engine import playable_squares
 from ..errors import OthelloEduError
 from ..games import Games, move_squares, next_tokens, tokens
@@ -44,7 +44,7 @@ class LayerExplorer(PlayableGame):
     games to begin with, {"name": …, "moves": …, "ply": …}. board_size: for `arrays`; a model knows its own.
 
     Raises OthelloEduError where probe, autoencoders, arrays and model do not fit each other, and as
-    `BoardWidget`.
+    `BoardWidget`. `flip` must be the square of a disc; it is dropped when the game takes that away.
     """
 
     _esm = esm("layer_explorer.js")
@@ -134,9 +134,22 @@ class LayerExplorer(PlayableGame):
 
     @traitlets.validate("flip")
     def _check_flip(self, proposal):
-        if proposal["value"] not in ("", *SQUARE_NAMES):
-            raise OthelloEduError(f"{proposal['value']!r} is not a square")
+        if why := self._why_no_flip(proposal["value"]):
+            raise OthelloEduError(f"flip is {proposal['value']!r} after {self.ply} moves: {why}")
         return proposal["value"]
+
+    def _why_no_flip(self, name):
+        """Why the disc of a square cannot be turned over in the network's mind, or ""."""
+        if name not in ("", *SQUARE_NAMES):
+            return f"{name!r} is not a square"
+        if name and not self.board.contents[parse_square(name)]:
+            return "no disc is there to turn over"
+        return "the game is over" if name and not self.board.to_move else ""
+
+    @traitlets.observe("moves", "ply")
+    def _drop_flip(self, _):
+        if self._why_no_flip(self.flip):
+            self.flip = ""
 
     def _answer(self, _, question, buffers):
         try:

@@ -110,10 +110,12 @@ function loadScript(name, variable) {
 // kernel is silent, as in a page that shows a notebook and does not run it.
 const PATIENCE_MS = 10_000;
 export class KernelMind {
-  constructor(model, along) {
+  constructor(model, along, kernel) {
     this.model = model;
     this.along = along;
-    this.silent = false;
+    this.kernel = kernel; // of `kernel.js`
+    kernel.onForgotten = () => this.forgotten();
+    this.silent = kernel.forgotten;
     this.about = model.get("about");
     this.waiting = new Map();
     this.last = 0;
@@ -123,7 +125,17 @@ export class KernelMind {
 
   close() { this.model.off("msg:custom", this.listener); }
 
+  // Those who wait need wait no longer; from now on the arrays that came along answer, if there are any.
+  forgotten() {
+    this.silent = true;
+    for (const { reject } of this.waiting.values()) reject(new Error(this.kernel.reason));
+    this.waiting.clear();
+  }
+
   get stages() { return this.about.config.n_layer + 1; }
+
+  // Whether nothing can be changed in the network, because arrays answer.
+  get fixed() { return this.silent && Boolean(this.along); }
 
   refusal(moves) {
     return tooShortOrLong(moves, this.about.context) || (this.silent && this.along ? this.along.refusal(moves) : "");
@@ -138,7 +150,7 @@ export class KernelMind {
         if (this.waiting.has(id)) asked.late = this.silent = true;
         reject(new Error("The kernel, whose network this is, does not answer: run the notebook"));
       }, PATIENCE_MS);
-      this.model.send({ id, ...question });
+      this.kernel.send({ id, ...question });
     });
   }
 
@@ -211,11 +223,11 @@ export class GivenMind {
 
 // The mind of a widget, as a promise. In the book there is no kernel: there a network of the kernel's is the page's
 // own, if their fingerprints agree, or what came along of it.
-export async function mindOf(model) {
+export async function mindOf(model, kernel) {
   const about = model.get("about"), given = model.get("given");
   const inBook = "content_root" in document.documentElement.dataset;
   const along = given.stages ? new GivenMind(given, about) : null;
-  if (about.config && !inBook) return new KernelMind(model, along);
+  if (about.config && !inBook) return new KernelMind(model, along, kernel);
   if (!about.config) return along ?? pageMind();
   const manifest = await pageManifest().catch(() => ({}));
   if (manifest.network === about.network) return pageMind();

@@ -87,6 +87,13 @@ function whyNot({ size, board, toMove, legal }, square) {
   return `${PLAYERS[toMove]} cannot play ${name}: ${reason} (legal: ${legal.map(squareName).join(", ")})`;
 }
 
+// Why the disc of a square, such as "d3", cannot be thought of as the other player's; "" where it can.
+export function whyNoFlip({ size, board, toMove }, name) {
+  const square = parseSquare(name), inside = lines(size);
+  if (!inside.includes(square >> 3) || !inside.includes(square % 8)) return `there is no such square on ${size}x${size}`;
+  return !board[square] ? "no disc is there to turn over" : !toMove ? "the game is over" : "";
+}
+
 // All positions of a game, the start first: one more than there are moves.
 export function replay(moves, size = 8) {
   const positions = [start(size)];

@@ -2,6 +2,7 @@
 
 import anywidget
 import traitlets
+from IPython import get_ipython
 
 from ..board import Board, parse_square, square_name
 from ..engine import check_board_size
@@ -25,12 +26,14 @@ class PlayableGame(Pictured, anywidget.AnyWidget):
     moves = traitlets.Unicode("").tag(sync=True)
     ply = traitlets.Int(0).tag(sync=True)
     title = traitlets.Unicode("").tag(sync=True)
+    cell = traitlets.Int(0, read_only=True).tag(sync=True)  # the number of the cell that made it; 0: of none
 
     def __init__(self, moves: str, board_size: int, ply: int | None, title: str, **traits):
         check_board_size(board_size)
         super().__init__()
         with self.hold_sync():
             self.set_trait("board_size", board_size)
+            self.set_trait("cell", getattr(get_ipython(), "execution_count", 0))
             self.moves = moves
             self.ply = len(self.moves) // 2 if ply is None else ply
             self.title = title
