@@ -1,6 +1,8 @@
 """`LayerExplorer`: what it shows is what Python computes, in a page alone and with a kernel."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -148,6 +150,16 @@ def test_a_disc_turned_over_in_its_mind_is_pythons_edit(site, parts):
         f"From stage 1 on, {name} is read as the other colour"
         in page.locator(".oe-explorer-mind").inner_text()
     )
+    # What was turned over on purpose is no mistake: it is marked, and neither right nor wrong.
+    believed = page.locator(f".oe-believed:visible [data-square='{name}']")
+    assert "turned over on purpose; in truth" in believed.get_attribute("aria-label")
+    assert believed.evaluate("n => [n.matches('.oe-edited'), n.matches('.oe-wrong')]") == [True, False]
+    assert [label.split(" of ")[1] for label in read(page)] == ["64 squares right"] + 3 * ["63 squares right"]
+    bars = page.locator(".oe-stages .oe-mini-edited").evaluate_all(
+        "all => all.filter((n) => !n.style.display).length"
+    )
+    assert bars == 3
+    assert f"Turned over: {name}." in page.locator(".oe-explorer-mind").inner_text()
 
 
 @pytest.mark.parametrize("source", ["page", "kernel"])
@@ -192,6 +204,48 @@ def test_before_the_first_move_and_at_the_end_it_says_why_nothing_is_shown(site)
     assert "It has read no move yet" in page.locator(".oe-explorer-mind").inner_text()
     page.get_by_role("button", name="Last position").click()
     page.get_by_text("never reads the last move").wait_for()
+
+
+BELIEVED_DISCS = (
+    ".oe-stages :is(.oe-mini-black, .oe-mini-white, .oe-mini-wrong:not([style*='none'])),"
+    " .oe-believed :is(.oe-black, .oe-white, .oe-wrong)"
+)
+
+
+@pytest.mark.parametrize("when", ["at the start", "on a full board", "while loading", "without a network"])
+def test_with_nothing_read_nothing_is_shown_as_believed_and_it_is_said_why(site, when):
+    waits = []
+
+    def before(page):
+        if when == "while loading":
+            page.route("**/explorer.json", lambda route: waits.append(route))
+        if when == "without a network":
+            page.route("**/explorer.json", lambda route: route.abort())
+
+    full = when == "on a full board"
+    page = site(
+        LayerExplorer(moves=LINE, ply=60 if full else 0 if "start" in when else 20), site=True, before=before
+    )
+    why = {
+        "at the start": "It has read no move yet",
+        "on a full board": "It never reads the last move",
+        "while loading": "Nothing has been read yet: the network is being loaded.",
+        "without a network": "Nothing can be read: the network is not here.",
+    }
+    page.locator(".oe-summary", has_text=why[when]).wait_for()
+    assert page.locator(BELIEVED_DISCS).count() == 0
+    assert (
+        page.locator(".oe-stage .oe-unread").count()
+        == page.locator(".oe-stage[aria-label$='nothing']").count()
+    )
+    assert page.locator(".oe-stage .oe-unread").count() > 0
+    assert page.locator(".oe-explorer-board :is(.oe-black, .oe-white)[data-square]").count() >= 4
+    if when in ("at the start", "while loading"):
+        for route in waits:
+            route.continue_()
+        page.get_by_role("slider", name="Number of moves played").fill("21")
+        page.locator(".oe-stage[aria-label$='squares right']").first.wait_for()
+        assert page.locator(BELIEVED_DISCS).count() > 4 and page.locator(".oe-stage .oe-unread").count() == 0
 
 
 def test_without_weights_the_board_still_plays_and_says_what_is_missing(show):
@@ -429,6 +483,16 @@ def test_after_two_thousand_events_it_shows_what_python_has(site, parts):
         (lambda m, p, s, g: LayerExplorer(m, p, stage=4), "stages 0 to 3"),
         (lambda m, p, s, g: LayerExplorer(m, p, compare=-2), "compare is -2; .* stages 0 to 3"),
         (lambda m, p, s, g: LayerExplorer(drawing="stable"), "drawing is 'stable'"),
+        (lambda m, p, s, g: LayerExplorer(flip="j9"), "flip is 'j9' after 0 moves: 'j9' is not a square"),
+        (
+            lambda m, p, s, g: LayerExplorer(moves="f5", flip="a1"),
+            "flip is 'a1' after 1 moves: no disc is there",
+        ),
+        (
+            lambda m, p, s, g: LayerExplorer(moves="f5", ply=0, flip="f5"),
+            "flip is 'f5' after 0 moves: no disc",
+        ),
+        (lambda m, p, s, g: LayerExplorer(moves="e6f4e3f6g5d6e7f5c5", flip="e4"), "the game is over"),
         (lambda m, p, s, g: LayerExplorer(m, p, arrays=(np.ones(3),)), "not both"),
         (lambda m, p, s, g: LayerExplorer(arrays=(np.ones((2, 1, 64)),), moves="f5"), r"\(2, 1, 64\)"),
         (lambda m, p, s, g: LayerExplorer(arrays=(np.ones((2, 2, 64, 3)) / 3,), moves="f5"), "1 moves need"),
@@ -444,6 +508,77 @@ def test_after_two_thousand_events_it_shows_what_python_has(site, parts):
 def test_what_does_not_fit_is_refused(parts, change, message):
     with pytest.raises(OthelloEduError, match=message):
         change(*parts)
+
+
+def test_a_disc_is_no_longer_turned_over_where_the_game_has_taken_it_away():
+    explorer = LayerExplorer(moves="f5d6c3", flip="d6")
+    explorer.play("d3")
+    assert explorer.flip == "d6"
+    explorer.ply = 1
+    assert explorer.flip == ""
+    with pytest.raises(OthelloEduError, match="no disc is there"):
+        explorer.flip = "d6"
+    assert explorer.flip == ""
+
+
+# Several on one page ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_explorers(root, tmp_path_factory):
+    """A page with two directives, built by Sphinx alone."""
+    source = tmp_path_factory.mktemp("two")
+    (source / "_build" / "explorer").mkdir(parents=True)
+    (source / "_build" / "explorer" / "explorer.svg").write_text("<svg><title>A board</title></svg>")
+    extension = str(root / "book" / "_ext")
+    (source / "conf.py").write_text(
+        f"import sys\nsys.path.insert(0, {extension!r})\n"
+        "extensions, exclude_patterns = ['explorer_page'], ['_build']\n"
+    )
+    explorers = [
+        ".. explorer::\n\n   One | moves=f5d6 | there.",
+        ".. explorer::\n\n   Two | moves=d3c5 | there.",
+    ]
+    (source / "index.rst").write_text("Two\n===\n\n" + "\n\n".join(explorers) + "\n\n.. explorer::\n")
+    built = source / "_build" / "html"
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", source, built]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return (built / "index.html").as_uri()
+
+
+def test_explorers_of_one_page_have_names_and_addresses_of_their_own(browser, two_explorers):
+    page = browser.new_page()
+    page.goto(two_explorers)
+    ids = page.locator("[id]").evaluate_all("all => all.map((node) => node.id)")
+    assert len(ids) == len(set(ids))
+    assert [name for name in ids if name.startswith("layer-explorer")] == [
+        "layer-explorer",
+        "layer-explorer-2",
+        "layer-explorer-3",
+    ]
+    explorers = page.locator(".oe-explorer")
+
+    def shown():
+        return [explorers.nth(at).get_by_role("textbox").input_value() for at in range(3)]
+
+    assert shown() == ["f5d6", "d3c5", ""]
+    explorers.nth(1).locator(".oe-explorer-board [data-square='d6']").click()
+    page.wait_for_function("location.hash === '#explorer=2&moves=d3c5d6'")
+    assert shown() == ["f5d6", "d3c5d6", ""]
+    page.reload()
+    assert shown() == ["f5d6", "d3c5d6", ""], "the address leads back to it"
+    page.get_by_role("link", name="Two").click()
+    page.wait_for_function("document.querySelectorAll('.oe-moves [type=text]')[1].value === 'd3c5'")
+    explorers.nth(0).get_by_role("button", name="Start of the game").click()
+    page.wait_for_function("location.hash === '#moves=f5d6&ply=0'")
+    page.reload()
+    assert (
+        explorers.first.get_by_role("slider", name="Number of moves played").get_attribute("aria-valuetext")
+        == "move 0 of 2"
+    )
+    assert shown() == ["", "d3c5", ""]
+    page.close()
 
 
 @torch.no_grad()

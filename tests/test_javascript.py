@@ -515,3 +515,96 @@ def test_no_playout_refutes_nothing_and_leaves_the_board_alone(run):
 def test_no_name_is_defined_twice_in_a_joined_module(name):
     defined = re.findall(r"^(?:async )?(?:const|let|function|class) (\w+)", esm(name), re.M)
     assert len(defined) == len(set(defined)) > 10
+
+
+# Addresses of the explorer's page ---------------------------------------------------------------------
+
+PAGE = f"""import * as page from {json.dumps((FOLDER / "page.js").as_uri())};"""
+START = {"moves": "", "ply": 0, "stage": 8, "compare": -1, "flip": "", "drawing": ""}
+
+
+@pytest.mark.parametrize("explorer", [1, 2])
+def test_every_state_of_the_explorer_comes_back_from_its_address(run, explorer):
+    games, states = oe.random_games(40, seed=23), [START]
+    for game in range(len(games)):
+        moves = games.transcript(game)[: 2 * (game % 5) * 15]
+        for ply in {0, 1, len(moves) // 4, len(moves) // 2} & {*range(len(moves) // 2 + 1)}:
+            board = oe.Board.from_moves(moves[: 2 * ply])
+            discs = np.flatnonzero(board.contents) if board.to_move else []
+            flips = ["", *(SQUARE_NAMES[at] for at in discs[:2])]
+            choices = itertools.product((0, 8), (-1, 0, 8), flips, ("", "next", "refuted"))
+            states += [
+                {
+                    "moves": moves,
+                    "ply": ply,
+                    "stage": stage,
+                    "compare": compare,
+                    "flip": flip,
+                    "drawing": drawing,
+                }
+                for stage, compare, flip, drawing in choices
+            ]
+    code = """
+    const addresses = given.states.map((state) => page.toAddress(state, given.explorer));
+    return [addresses, addresses.map(page.fromAddress)];
+    """
+    addresses, found = run(code, {"states": states, "explorer": explorer}, PAGE)
+    assert found == states and any(state["ply"] == 0 and state["moves"] for state in states)
+    assert all(address.startswith("#explorer=2&" if explorer == 2 else "#moves=") for address in addresses)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("#moves=f5a1", "Move 2: white cannot play a1"),
+        ("#moves=f5&ply=2", "ply=2 is not a number from 0 to 1"),
+        ("#moves=f5&flip=a1", "flip=a1 after 1 moves: no disc is there to turn over"),
+        ("#moves=f5d6&ply=0&flip=f5", "flip=f5 after 0 moves: no disc is there to turn over"),
+        ("#flip=i9", "flip=i9 after 0 moves: there is no such square on 8x8"),
+        ("#moves=e6f4e3f6g5d6e7f5c5&flip=e4", "flip=e4 after 9 moves: the game is over"),
+        ("#drawing=all", "drawing=all is not known"),
+        ("#moves=" + "f5" * 50_000, "it has 100007 characters, and no position needs more than 1500"),
+        *(
+            (f"#{name}=" + "9" * 1000, f"{name}=99999999999999999999…")
+            for name in ("ply", "stage", "compare")
+        ),
+        ("#flip=" + "x" * 1000, "flip=xxxxxxxxxxxxxxxxxxxx… after 0 moves"),
+        ("#drawing=" + "x" * 1000, "drawing=xxxxxxxxxxxxxxxxxxxx… is not known"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_told_why_and_not_repeated_at_length(run, address, message):
+    found = run("return problem(() => page.fromAddress(given));", address, PAGE)
+    assert found.startswith(message) and len(found) < 200
+
+
+# Boards that a network believes in --------------------------------------------------------------------
+
+BELIEVED = f"""import * as believed from {json.dumps((FOLDER / "believed.js").as_uri())};"""
+READ = """
+const position = othello.replay(othello.parseTranscript("f5d6c3")).at(-1);
+const p = new Float32Array(64 * 3);
+position.board.forEach((disc, square) => {
+  p[3 * square + (disc === 0 ? 0 : disc === position.toMove ? 1 : 2)] = 1;
+});
+const as = (square, kind) => { p.fill(0, 3 * square, 3 * square + 3); p[3 * square + kind] = 1; };
+for (const [square, kind] of given.read) as(square, kind);
+const { wrong, edited, right, n } = believed.readingOf(p, position, 8, given.edit);
+return [wrong, edited, right, n];
+"""
+
+
+@pytest.mark.parametrize(
+    ("read", "edit", "found"),
+    [
+        ([], None, [[], None, 64, 64]),
+        ([(37, 1)], None, [[37], None, 63, 64]),
+        ([(37, 1)], {"square": 37, "to": 1}, [[], 37, 63, 63]),  # turned over on purpose
+        ([(37, 1), (0, 2)], {"square": 37, "to": 1}, [[0], 37, 62, 63]),  # and another by mistake
+        ([], {"square": 37, "to": 1}, [[], None, 64, 64]),  # the push did not succeed
+        ([(37, 0)], {"square": 37, "to": 1}, [[37], None, 63, 64]),  # nor here
+    ],
+)
+def test_a_disc_that_was_turned_over_on_purpose_is_no_mistake(run, read, edit, found):
+    """f5 (37) is black after f5d6c3, and white is to move: it is theirs, 2."""
+    assert oe.Board.from_moves("f5d6c3").to_move == 2
+    assert run(READ, {"read": read, "edit": edit}, BELIEVED) == found

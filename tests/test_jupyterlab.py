@@ -68,9 +68,12 @@ class Notebook:
         self.page = page
         self.cells = page.locator(".jp-Notebook .jp-Cell")
 
-    def run_all(self):
-        for name in ("Run", "Run All Cells"):
+    def menu(self, *names):
+        for name in names:
             self.page.get_by_role("menuitem", name=name, exact=True).click()
+
+    def run_all(self):
+        self.menu("Run", "Run All Cells")
 
     def run(self, number: int) -> str:
         """Run one cell as a reader would, wait until it is done, and return what it printed."""
@@ -101,7 +104,7 @@ def open_notebook(browser, lab, request):
 
     expect.set_options(timeout=1000 * WAIT_S)
     context = browser.new_context(viewport={"width": 1280, "height": 1800})
-    page, name = context.new_page(), request.node.name
+    page, name = context.new_page(), re.sub(r"\W+", "-", request.node.name).strip("-")
     page.set_default_timeout(1000 * WAIT_S)
     errors, addresses = [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -254,6 +257,83 @@ def test_the_explorer_shows_what_python_reads_in_each_stage(open_notebook):
         read_outs.append(right)
         square(widget, MOVES[ply]).click()
     assert read_outs[0] != read_outs[1]
+
+
+def restart(notebook):
+    notebook.menu("Kernel", re.compile("^Restart Kernel…"))  # its key stands behind
+    notebook.page.get_by_role("button", name="Confirm Kernel Restart").click()
+    notebook.page.get_by_text(re.compile(r"\| Idle$")).wait_for()
+
+
+def shut_down(notebook):
+    notebook.menu("Kernel", re.compile("^Shut Down Kernel"))
+    notebook.page.get_by_text(re.compile("No Kernel$")).first.wait_for()
+
+
+def die(notebook):
+    notebook.cells.last.locator(".jp-InputPrompt").click()
+    notebook.page.keyboard.press("Control+Enter")
+    notebook.page.locator(".jp-Dialog .jp-mod-accept").click()  # "The kernel appears to have died"
+
+
+FORGOTTEN = re.compile(r"The kernel has forgotten this (\w+): .* Run cell \[1\], which made it, again")
+
+
+@pytest.mark.parametrize("end", [restart, shut_down, die])
+def test_a_board_that_the_kernel_has_forgotten_says_so_and_which_cell_to_run(open_notebook, end):
+    notebook = open_notebook(BOARD, KNOWN, "import os; os._exit(1)")
+    notebook.run(0)
+    board = notebook.widget()
+    square(board, "f5").click()
+    shows(board, ["f5"], 1)
+    expect(board.get_by_role("alert")).to_have_count(0)
+    end(notebook)
+    square(board, "d6").click()
+    expect(board.get_by_role("alert")).to_have_text(FORGOTTEN)
+    shows(board, ["f5", "d6"], 2)  # it can be played on
+    if end is restart:
+        notebook.run(0)
+        expect(board.get_by_role("alert")).to_have_count(0)
+        square(board, "d3").click()
+        assert notebook.run_until(1, lambda found: found[0] == "d3")[:2] == ["d3", 1]
+
+
+def test_a_board_shown_again_after_a_restart_is_forgotten_there_too(open_notebook):
+    notebook = open_notebook(BOARD, KNOWN)
+    notebook.run(0)
+    restart(notebook)
+    expect(notebook.widget().get_by_role("alert")).to_have_text(FORGOTTEN)
+    notebook.cells.first.locator(".jp-OutputArea-output").click(button="right", position={"x": 5, "y": 5})
+    notebook.page.get_by_role("menuitem", name="Create New View for Cell Output").click()
+    again = notebook.page.locator(".jp-LinkedOutputView").get_by_role("group", name="Othello", exact=True)
+    expect(again.get_by_role("alert")).to_have_text(FORGOTTEN)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_explorer_that_the_kernel_has_forgotten_says_so_and_shows_nothing_as_believed(open_notebook, keep):
+    notebook = open_notebook(EXPLORER.replace("probe, moves", f"probe, keep={keep}, moves"))
+    notebook.run(0)
+    explorer = notebook.widget("What the network believes")
+    read = explorer.locator(".oe-stage[aria-label$='squares right']")
+    expect(read).to_have_count(9)
+    restart(notebook)
+    notice = explorer.locator(".oe-forgotten")
+    expect(notice).to_have_text(FORGOTTEN)
+    explorer.get_by_role("button", name="Undo").click()
+    if keep:  # what came along with it still answers, at once
+        expect(explorer.get_by_text("Nothing can be turned over")).to_be_visible()
+        expect(read).to_have_count(9)
+    else:
+        expect(
+            explorer.get_by_text("Nothing has been read here: The kernel has forgotten this explorer.")
+        ).to_be_visible()
+        expect(read).to_have_count(0)
+        expect(explorer.locator(".oe-stages .oe-mini-black, .oe-stages .oe-mini-white")).to_have_count(0)
+    expect(explorer.get_by_text("Cannot send")).to_have_count(0)
+    expect(notice).to_have_text(FORGOTTEN)
+    notebook.run(0)
+    expect(read).to_have_count(9)
+    expect(notice).to_be_hidden()
 
 
 def test_three_hundred_random_events_leave_the_same_board_in_page_and_kernel(open_notebook):

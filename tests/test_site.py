@@ -329,6 +329,7 @@ def test_every_board_of_the_book_is_played_on_by_mouse_and_keyboard(site, addres
         assert status.inner_text().startswith("Move 2 of")
         tab.keyboard.press("Backspace")
         assert status.inner_text().startswith("Move 1 of")
+        assert board.locator(".oe-forgotten").text_content() == "", "here there is no kernel to miss"
 
 
 def test_formulas_and_tapes_work_in_pages_opened_from_a_disk(site, browser):
@@ -447,6 +448,11 @@ def test_the_explorers_page_is_played_on_by_mouse_and_by_keyboard(site, address,
         assert squares_right(explorer) == python_has(LINE[:62])
 
         address_now = tab.url
+        explorer.get_by_role("button", name="Start of the game").click()
+        tab.wait_for_function("location.hash.endsWith('&ply=0')")
+        explorer.get_by_role("button", name="Last position").click()
+        tab.wait_for_function("address => location.href === address", arg=address_now)
+        assert explorer.locator(".oe-forgotten").text_content() == ""
         took = tab.evaluate(CLICK_TIME)
         assert faults == []
     with opened(browser, address_now, home=address) as (tab, faults):
@@ -478,6 +484,22 @@ WATCH_LAYOUT = """
     });
     watcher.observe({ type: "layout-shift", buffered: true });
 """
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("moves=f5&flip=a1", "flip=a1 after 1 moves: no disc is there to turn over"),
+        ("stage=" + 5000 * "9", "it has 5007 characters"),
+        ("drawing=" + 1000 * "x", "drawing=xxxxxxxxxxxxxxxxxxxx… is not known"),
+    ],
+)
+def test_an_address_that_is_refused_leaves_the_page_as_it_was(address, browser, state, message):
+    with opened(browser, urljoin(address, f"{EXPLORER}.html#{state}"), home=address) as (tab, faults):
+        tab.get_by_text(message).wait_for()
+        assert len(tab.locator(".oe-page > .oe-error").inner_text()) < 200
+        squares_right(tab.locator(".oe-explorer"))
+        assert faults == []
 
 
 @pytest.mark.parametrize("width", [400, 1400])

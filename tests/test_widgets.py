@@ -481,6 +481,32 @@ def test_values_and_marks_are_drawn_and_said_and_follow_the_kernel(show):
     assert "probability" not in page.locator(".oe-legend").inner_text()
 
 
+def test_a_board_says_when_its_kernel_has_forgotten_it_and_nothing_in_a_page_without_one(show):
+    page = show(BoardWidget("f5"))
+    notice = page.locator(".oe-forgotten")
+    named(page, "d6").click()
+    assert notice.text_content() == ""
+    page.evaluate("model.set('forgotten', true)")  # as when its connection breaks: see test_jupyterlab.py
+    text = notice.inner_text()
+    assert (
+        text.startswith("The kernel has forgotten this board") and "Run the cell that made it again" in text
+    )
+    named(page, "c3").click()
+    assert page.evaluate("state.moves") == "f5d6c3" and notice.inner_text() == text
+
+
+@pytest.mark.parametrize("gone", ["null", "{ id: 'another' }"])
+def test_a_kernel_that_was_shut_down_or_changed_is_missed_at_the_next_move(show, gone):
+    # A page's model knows its kernel when the board is drawn.
+    connected = "Object.prototype.widget_manager = { kernel: { id: 'one' } }"
+    page = show(BoardWidget(), before=lambda page: page.add_init_script(connected))
+    named(page, "f5").click()
+    assert page.locator(".oe-forgotten").text_content() == ""
+    page.evaluate(f"model.widget_manager.kernel = {gone}")
+    named(page, "d6").click()
+    assert page.locator(".oe-forgotten").inner_text().startswith("The kernel has forgotten this board")
+
+
 @pytest.mark.parametrize("board_size", [4, 6])
 def test_small_boards_are_played_to_the_end(show, board_size):
     games = oe.random_games(1, seed=5, board_size=board_size)

@@ -8,7 +8,7 @@ import { gameOf, makePlayable } from "./playable.js";
 const WATCHED = ["moves", "ply", "drawn", "marks", "mark_name", "show_legal"];
 
 function render({ model, el }) {
-  const kernel = kernelOf({ model, el }, "board");
+  const kernel = kernelOf(model, "board");
   const game = gameOf({
     size: model.get("board_size"),
     read: () => ({ moves: model.get("moves"), ply: model.get("ply") }),

@@ -25,7 +25,7 @@ const DRAWINGS = {
 };
 
 export function render({ model, el }) {
-  const kernel = kernelOf({ model, el }, "explorer");
+  const kernel = kernelOf(model, "explorer");
   const state = (name) => model.get(name);
   const change = (changes) => {
     for (const [name, value] of Object.entries(changes)) model.set(name, value);

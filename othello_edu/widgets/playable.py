@@ -33,7 +33,7 @@ class PlayableGame(Pictured, anywidget.AnyWidget):
         super().__init__()
         with self.hold_sync():
             self.set_trait("board_size", board_size)
-            self.set_trait("cell", getattr(get_ipython(), "execution_count", 0))
+            self.set_trait("cell", _number_of_cell())
             self.moves = moves
             self.ply = len(self.moves) // 2 if ply is None else ply
             self.title = title
@@ -72,3 +72,10 @@ class PlayableGame(Pictured, anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.moves!r}, ply={self.ply})"
+
+
+def _number_of_cell() -> int:
+    """The number beside the cell of a notebook that is running; 0 outside of a notebook."""
+    shell = get_ipython()
+    # Not its execution_count: while a cell runs, some versions are one ahead.
+    return 0 if shell is None else shell.displayhook.prompt_count
