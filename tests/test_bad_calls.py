@@ -36,6 +36,7 @@ INNER = "called within the loops of a kernel; numba refuses what are no integers
 LOOP = "a step of training or of the network's own, called by what is tested here"
 RESULT = "holds results, made by a function that is tested here"
 FILES = "reads and writes files, whose tests are in the module's own test file"
+READER = "a step of reading games, called by the readers that are tested here and in test_records.py"
 BASE = "the base of those that are tested here"
 CHECK = "is itself a check of an argument"
 EXEMPT = {
@@ -53,11 +54,14 @@ EXEMPT = {
         RESULT: """dictionaries.Panel board_metrics.BoardReader stability.Bracket training.StartingPoint
             training.TrainingRun""",
         BASE: "sae.Autoencoder sae.Autoencoder.encode",
-        CHECK: "games.checked games.refuse_squares probes.checked_labels model.checked_model",
+        READER: "games.games_from_texts games.replay_in_parts board.passes_allowed board.Board.why_no_pass",
+        CHECK: """games.checked games.refuse_squares probes.checked_labels model.checked_model
+            model.check_weights model.in_evaluation_mode""",
         FILES: """pretrained.starting_point pretrained.card pretrained.card_text pretrained.trainings
             pretrained.taught_by pretrained.export training.read_run training.train training.TrainingConfig
             training.TrainingConfig.rate training.TrainingRun.save training.TrainingRun.restore
-            training.TrainingRun.share records.read_pgn records.read_transcripts records.read_wthor
+            training.TrainingRun.share training.TrainingRun.save_log training.TrainingRun.mend
+            pretrained.as_code pretrained.as_text records.read_pgn records.read_transcripts records.read_wthor
             records.write_pgn records.write_transcripts records.write_wthor""",
     }.items()
 }
@@ -388,6 +392,7 @@ CALLS = {
     # board
     "board.square_name": [("square", 37, squares)],
     "board.parse_square": [("square", "f5", squares)],
+    "board.parse_transcript": [("text", "f5d6", texts)],
     "board.squares_of": [("bits", 5, counts)],
     "board.Board": [
         ("black", 1, counts),
@@ -650,6 +655,7 @@ ANSWERS = {
     ("games.decode_tokens", "tokens", "empty"): nothing,
     ("board.Board.from_contents", "contents", "floats"): lambda result, right: result == right,
     ("board.Board.from_moves", "moves", "empty"): lambda result, right: result == BOARD,
+    ("board.parse_transcript", "text", "empty"): lambda result, right: result == ([], []),
     ("activations.residual_streams", "plies", "twice"): lambda result, right: same(
         result[..., 0, :], result[..., 1, :]
     ),

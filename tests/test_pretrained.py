@@ -459,7 +459,7 @@ def test_a_name_that_is_not_shipped_is_refused_with_those_that_are():
         load_pretrained("../weights/small")
     for name in ("", ".", "..", "a\0b", "small\0", "a" * 300, "a/b", None, 3, b"small", ["small"]):
         for function in (load_pretrained, card, card_text):
-            with pytest.raises(OthelloEduError, match="there is no pretrained model"):
+            with pytest.raises(OthelloEduError, match="there is no pretrained model|name of a model"):
                 function(name)
     for name in ("a\0b", "a" * 300):
         with pytest.raises(CheckpointError):
