@@ -74,7 +74,8 @@ test-interop:  ## compare with the real TransformerLens and SAELens, in an envir
 	$(INTEROP)/bin/python -m pytest -m interop tests/test_interop.py
 
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab
-	$(VENV)/bin/jupyter lab --notebook-dir=notebooks
+	$(VENV)/bin/jupyter trust notebooks/*.ipynb > /dev/null  # their boards are shown before they are run
+	$(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
 notebooks: $(INSTALLED)  ## execute the notebooks, save outputs and timings (only some: NAMES="01_the_game")
 	set -f; $(PY) tools/run_notebooks.py $$NAMES

@@ -2,11 +2,16 @@
 
 import functools
 import http.server
+import importlib.util
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 # Before numpy and torch are imported. Two pytest workers on two cores: one thread each.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -17,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+WAIT_S = 60  # until a thing that should happen counts as not happening
 
 # No deadline: the first call of a numba kernel compiles it. The same examples in every run on CI; new ones
 # elsewhere, so that the search goes on.
@@ -69,6 +75,49 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=program, chromium_sandbox=sandbox)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """A running JupyterLab with a home of its own: folder (of notebooks), url, token, and its environment."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        missing("JupyterLab")
+    home = tmp_path_factory.mktemp("jupyterlab")
+    folder, runtime, log = home / "notebooks", home / "runtime", home / "log.txt"
+    folder.mkdir()
+    settings = {
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page, seen or not
+    }
+    for name, values in settings.items():
+        file = home / f"config/lab/user-settings/@jupyterlab/{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(values))
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
+    command += [f"--ServerApp.root_dir={folder}", "--LabApp.extension_manager=readonly"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--ServerApp.allow_root=True")
+    env = os.environ | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
+    env |= {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    with log.open("w") as out:
+        server = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+    try:
+        # The server looks for a free port and makes a token; both are in the file that it writes then.
+        until, about = time.monotonic() + WAIT_S, None
+        while about is None and server.poll() is None and time.monotonic() < until:
+            try:
+                about = json.loads(next(runtime.glob("jpserver-*.json")).read_text())
+            except (StopIteration, ValueError):
+                time.sleep(0.1)
+        assert about, f"JupyterLab did not start:\n{log.read_text()}"
+        yield SimpleNamespace(folder=folder, url=about["url"], token=about["token"], env=env)
+    finally:
+        server.terminate()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        server.wait()
 
 
 @pytest.fixture(scope="session")

@@ -1,64 +1,19 @@
 """The widgets in a running JupyterLab: the kernel knows what a reader does, the page shows what it sets."""
 
-import importlib.util
 import json
-import os
 import random
 import re
-import subprocess
-import sys
-import time
-from types import SimpleNamespace
 
 import pytest
-from conftest import missing
+from conftest import WAIT_S
 from playwright.sync_api import expect
 
 import othello_edu as oe
 
-WAIT_S = 60  # until a thing that should happen counts as not happening
 MOVES = re.findall("..", oe.random_games(1, seed=21).transcript(0))
 IMPORTS = "import json, torch, othello_edu as oe\nfrom othello_edu.widgets import *\n"
 BOARD = IMPORTS + "board = BoardWidget()\nboard"
 KNOWN = "print(json.dumps([board.moves, board.ply, board.board.contents.tolist()]))"
-
-
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory):
-    """A running JupyterLab with a home of its own: folder (of notebooks), url and token."""
-    if importlib.util.find_spec("jupyterlab") is None:
-        missing("JupyterLab")
-    home = tmp_path_factory.mktemp("jupyterlab")
-    folder, runtime, log = home / "notebooks", home / "runtime", home / "log.txt"
-    folder.mkdir()
-    quiet = home / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    quiet.parent.mkdir(parents=True)
-    quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
-    command += [f"--ServerApp.root_dir={folder}", "--LabApp.extension_manager=readonly"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--ServerApp.allow_root=True")
-    env = os.environ | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
-    env |= {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    with log.open("w") as out:
-        server = subprocess.Popen(command, env=env, stdout=out, stderr=out)
-    try:
-        # The server looks for a free port and makes a token; both are in the file that it writes then.
-        until, about = time.monotonic() + WAIT_S, None
-        while about is None and server.poll() is None and time.monotonic() < until:
-            try:
-                about = json.loads(next(runtime.glob("jpserver-*.json")).read_text())
-            except (StopIteration, ValueError):
-                time.sleep(0.1)
-        assert about, f"JupyterLab did not start:\n{log.read_text()}"
-        yield SimpleNamespace(folder=folder, url=about["url"], token=about["token"])
-    finally:
-        server.terminate()
-        try:
-            server.wait(30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-        server.wait()
 
 
 class Notebook:

@@ -19,6 +19,7 @@ MACHINE_PATH = re.compile(
 IMAGE_TYPES = {"image/png", "image/svg+xml", "image/jpeg"}
 MOST_LINES = 25
 MOST_BYTES = 2 * 2**20
+MOST_BYTES_TOGETHER = 6_000_000
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -72,13 +73,14 @@ def test_no_path_of_a_machine_is_shown(path):
 def test_a_cell_marked_for_comparison_holds_an_output(path):
     for cell in code_cells(path):
         tags = cell.metadata.get("tags", [])
-        if "NBVAL_CHECK_OUTPUT" in cell.source or "nbval-check-output" in tags:
+        if "nbval-check-output" in tags:
             assert cell.outputs, where(cell)
 
 
 @every_notebook
 def test_some_cell_is_marked_for_comparison(path):
-    assert any("NBVAL_CHECK_OUTPUT" in cell.source for cell in code_cells(path))
+    assert any("nbval-check-output" in cell.metadata.get("tags", []) for cell in code_cells(path))
+    assert not any("NBVAL_CHECK_OUTPUT" in cell.source for cell in code_cells(path)), "marks are tags"
 
 
 @every_notebook
@@ -122,6 +124,10 @@ def test_the_first_code_cell_installs_the_package_on_colab_and_is_not_in_the_boo
 @every_notebook
 def test_a_notebook_is_small(path):
     assert path.stat().st_size < MOST_BYTES
+
+
+def test_the_notebooks_are_small_together():
+    assert sum(path.stat().st_size for path in NOTEBOOKS) < MOST_BYTES_TOGETHER
 
 
 @every_notebook

@@ -19,6 +19,8 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
+import numpy as np
+import pypdfium2
 import pytest
 import safetensors.torch
 import yaml
@@ -28,6 +30,12 @@ import othello_edu as oe
 from othello_edu.probes import LinearProbe
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+from notebook_markdown import numbers  # noqa: E402  (book/_ext is no package)
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+every_chapter = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 VENDOR = ROOT / "book" / "vendor"
 NARROW = 320  # CSS pixels: the width that WCAG 1.4.10 asks for
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -145,6 +153,90 @@ def test_every_internal_link_leads_somewhere(site):
             if not (document.find(id=anchor) or document.find(attrs={"name": anchor})):
                 broken.append(f"{page.relative_to(site)}: {reference}: no such anchor")
     assert len(references) > 100 and broken == []
+
+
+# What the site makes of plain Markdown ----------------------------------------------------------------
+
+
+def markdown_of(notebook: Path) -> list[str]:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+
+
+@every_chapter
+def test_figures_and_equations_have_the_numbers_that_the_notebook_gives_them(site, notebook):
+    page = parsed(site / "notebooks" / f"{notebook.stem}.html")
+    shown = {
+        figure["id"]: figure.select_one(".caption-number").get_text().strip().removeprefix("Fig. ")
+        for figure in page.select("figure[id^=fig-]")
+    }
+    for number in page.select("div.math .eqno"):
+        name = number.find_parent("div", class_="math")["id"].removeprefix("equation-")
+        shown[name] = re.search(r"[\d.]+", number.get_text())[0]
+    written = numbers({int(notebook.name[:2]): markdown_of(notebook)})
+    assert shown == written and written
+
+
+@every_chapter
+def test_block_quotes_are_boxes_and_the_room_for_a_guess_is_left_out(site, notebook):
+    page = parsed(site / "notebooks" / f"{notebook.stem}.html")
+    titles = re.findall(r"^(?<!>\n)> \*\*(.+?)\*\*", "\n\n".join(markdown_of(notebook)), re.MULTILINE)
+    begins = [title for title in titles if re.match("Predict|How could|Exercise|This chapter", title)]
+    shown = [title.get_text() for title in page.select(".admonition > .admonition-title")]
+    assert [title.rstrip(".") for title in begins if title.rstrip(".") not in shown] == []
+    assert len(shown) >= len(begins) > 5
+    looks = {"Predict": "tip", "How could this fool us?": "warning", "This chapter": "note"}
+    for title in page.select(".admonition > .admonition-title"):
+        look = looks.get(title.get_text(), "important" if title.get_text().startswith("Exercise") else None)
+        assert look is None or look in title.parent["class"]
+    assert page.select("blockquote") == []
+    assert "Your guess" not in page.get_text()
+    assert len(page.select(".admonition.important > details")) == len(page.select(".admonition.important"))
+
+
+@every_chapter
+def test_terms_citations_and_chapters_say_on_hover_what_they_lead_to(site, notebook):
+    page = parsed(site / "notebooks" / f"{notebook.stem}.html")
+    links = page.select("article a.reference.internal[href]")
+    ours = re.compile(r"(glossary|bibliography)\.html#|\d\d_\w+\.html$")
+    told = {str(link): len(link.get("title", "")) for link in links if ours.search(link["href"])}
+    assert len(told) > 5 and [link for link, length in told.items() if length < 5] == []
+
+
+@every_chapter
+def test_code_that_only_draws_is_folded(site, notebook):
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    folded = [
+        cell
+        for cell in cells
+        if cell["metadata"].get("jupyter", {}).get("source_hidden")
+        and "remove-cell" not in cell["metadata"].get("tags", [])
+    ]
+    page = parsed(site / "notebooks" / f"{notebook.stem}.html")
+    assert len(page.select("div.cell.tag_hide-input")) == len(folded)
+
+
+@pytest.mark.parametrize("link", ["[a](#fig-lost)", "[a](../book/glossary.md#term-lost)", "[a](lost.ipynb)"])
+def test_a_link_that_leads_nowhere_is_a_warning(tmp_path, link):
+    """A small book of a chapter and a glossary, with our extension."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "glossary.md").write_text("# Words\n\n```{glossary}\nply\n  One move.\n```\n")
+    (tmp_path / "book" / "bibliography.md").write_text("# Works\n")
+    good = "# A chapter\n\nSee [ply](book/glossary.md#term-ply)."
+    for name, text in (("good", good), ("bad", f"{good}\n\n{link.replace('../', '')}")):
+        cell = {"cell_type": "markdown", "metadata": {}, "source": text, "id": "one"}
+        notebook = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook))
+    config = ["extensions = ['myst_nb', 'sphinxcontrib.bibtex', 'plain_notebooks']", "bibtex_bibfiles = []"]
+    config = [f"import sys; sys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})", *config]
+    (tmp_path / "conf.py").write_text("\n".join([*config, "nb_execution_mode = 'off'", "numfig = True"]))
+    pages = "good\nbad\nbook/glossary\nbook/bibliography"
+    (tmp_path / "index.md").write_text(f"# All\n\n```{{toctree}}\n{pages}\n```\n")
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(tmp_path), str(tmp_path / "out")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    warnings = [line for line in run.stderr.splitlines() if "WARNING" in line]
+    assert any("bad.ipynb" in line and "lost" in line for line in warnings), run.stderr
+    assert not any("good.ipynb" in line for line in warnings), run.stderr
 
 
 def test_no_page_loads_anything_from_another_site(site):
@@ -584,3 +676,66 @@ def test_the_explorers_page_has_no_serious_barrier(address, browser, barriers, s
         squares_right(tab.locator(".oe-explorer"))
         assert [found for found in barriers(tab) if "oe-" in found] == []
         assert faults == []
+
+
+# Pages on paper ---------------------------------------------------------------------------------------
+
+
+def printed(tab) -> tuple[list[np.ndarray], str]:
+    """The sheets of a page as colours, uint8 [height, width, 3] each, and all their text.
+
+    Printed as browsers do unless told otherwise: without backgrounds.
+    """
+    document = pypdfium2.PdfDocument(tab.pdf(format="A4", print_background=False))
+    sheets = [sheet.render(scale=2).to_numpy()[..., 2::-1] for sheet in document]
+    return sheets, "\n".join(sheet.get_textpage().get_text_range() for sheet in document)
+
+
+def pixels(sheets: list[np.ndarray], colour: str) -> int:
+    """How many pixels have a colour, or one that is hardly different."""
+    wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+    return sum(int((np.abs(sheet.astype(int) - wanted).max(-1) <= 6).sum()) for sheet in sheets)
+
+
+FELT, BLACK, WHITE, CROSS, BAR = "#5d9b79", "#111111", "#fdfdfd", "#f0e442", "#0072b2"
+
+
+@pytest.mark.parametrize(
+    "name, kind, colours",
+    [
+        ("notebooks/01_the_game", ".oe-play", (FELT, BLACK, WHITE)),
+        ("notebooks/02_games_as_text", ".oe-play", (FELT, BLACK, WHITE)),
+        ("notebooks/05_linear_probes", ".oe-tape", (FELT, BLACK, WHITE)),
+        (EXPLORER, ".oe-explorer", (FELT, BLACK, WHITE, CROSS, BAR)),
+    ],
+)
+def test_boards_are_printed_with_their_discs(address, browser, name, kind, colours):
+    state = f"#moves={LINE[:40]}&stage=1" if name == EXPLORER else ""
+    with opened(browser, urljoin(address, f"{name}.html{state}"), home=address) as (tab, faults):
+        widget = tab.locator(kind).first
+        widget.locator("[data-square]").first.wait_for()
+        if name == EXPLORER:
+            squares_right(widget)
+        # The widget alone: figures have the same colours, and are printed in any case.
+        widget.evaluate("node => document.body.replaceChildren(node.closest('.oe-widget'))")
+        sheets, _ = printed(tab)
+        seen = {colour: pixels(sheets, colour) for colour in colours}
+        assert seen[FELT] > 20_000 and all(count > 300 for count in seen.values()), seen
+        assert faults == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_is_printed_dark_on_light_with_all_of_its_code(site, address, browser, scheme):
+    name = "notebooks/03_a_gpt_by_hand"
+    with opened(browser, urljoin(address, f"{name}.html"), scheme, home=address) as (tab, faults):
+        sheets, text = printed(tab)
+        assert tab.evaluate("document.documentElement.dataset.theme") == scheme, "the screen is as it was"
+        assert faults == []
+    first = sheets[0].mean(-1)
+    assert np.median(first) > 250 and np.quantile(first, 0.005) < 60
+    together = re.sub(r"\s", "", text)
+    code = [block.get_text() for block in parsed(site / f"{name}.html").select("div.cell_input pre")]
+    longest = sorted((line for block in code for line in block.splitlines()), key=len)[-8:]
+    assert len(longest[0]) > 90
+    for line in longest:
+        assert re.sub(r"\s", "", line) in together, line
