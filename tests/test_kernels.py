@@ -112,7 +112,7 @@ def everything(number):
     games = oe.random_games(20_000, number)
     boards = oe.replay(games[:1500]).boards
     stable = int(oe.stable_paper(boards).sum()), int(oe.stable_sound(boards).sum())
-    flipped = int(oe.refuted(boards[:, 30], np.ones(1500), 5, 1).sum())
+    flipped = int(oe.refuted(boards[:, 30], np.ones(1500, int), 5, 1).sum())
     score = oe.auroc(games.moves[:, :40].astype(float), games.moves[:, 40:44] > 30).sum()
     model = oe.GPT(oe.GPTConfig(n_layer=1))
     streams = oe.residual_streams(model, games[:100])
@@ -239,8 +239,13 @@ def test_ctrl_c_ends_long_work(monkeypatch, work):
     calls = []
     for name in ("_perft", "_random_games"):
         monkeypatch.setattr(engine, name, counting(getattr(engine, name), calls))
-    with pytest.raises(KeyboardInterrupt):
-        work()
+    # As in a terminal: a process that a shell has started in the background ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(calls) < 20
 
 

@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from othello_edu import parallel, training
+from othello_edu.errors import OthelloEduError
 from othello_edu.games import PADDING, encode_moves, random_games
 from othello_edu.labels import legal_distribution
 from othello_edu.model import GPT, GPTConfig
@@ -110,7 +111,7 @@ def test_slices_add_up_with_distributions_as_targets(model, three_threads, preci
 
 def test_an_error_in_a_thread_reaches_the_caller(model, three_threads):
     gradient = BatchGradient(model, "float32", len(SEQUENCES))
-    with pytest.raises(IndexError):
+    with pytest.raises(OthelloEduError, match="tokens hold"):
         gradient(SEQUENCES[:, :-1] + 100, SEQUENCES[:, 1:])
 
 
