@@ -678,6 +678,21 @@ def test_the_explorers_page_has_no_serious_barrier(address, browser, barriers, s
         assert faults == []
 
 
+@pytest.mark.parametrize("width", [NARROW, 1200])
+def test_pictures_are_sharp_and_keep_their_shape(address, browser, width):
+    with opened(browser, urljoin(address, "notebooks/09_tile_stability.html"), width=width, home=address) as (
+        tab,
+        faults,
+    ):
+        sizes = tab.locator(".cell_output img").evaluate_all(
+            "all => all.map((n) => [n.clientWidth, n.clientHeight, n.naturalWidth, n.naturalHeight])"
+        )
+        assert len(sizes) > 15 and faults == []
+        for shown, height, drawn, full in sizes:
+            assert shown / height == pytest.approx(drawn / full, rel=0.02)
+            assert drawn >= 1.9 * shown
+
+
 # Pages on paper ---------------------------------------------------------------------------------------
 
 

@@ -13,12 +13,10 @@ it holds what all of them render, and this extension gives the site the rest:
 """
 
 import re
-from pathlib import Path
 
 import nbformat
 from docutils import nodes
 from notebook_markdown import CAPTION, EQUATION, GUESS
-from PIL import Image
 from pybtex.plugin import find_plugin
 from sphinx import addnodes
 from sphinx.errors import ExtensionError
@@ -155,25 +153,8 @@ class Links(SphinxPostTransform):
         return found
 
 
-class PictureSizes(SphinxPostTransform):
-    """A picture of a notebook with more pixels than CSS counts is shown as large as it was drawn."""
-
-    default_priority = 5  # just after MyST-NB, at 4, has chosen what to show
-    formats = ("html",)
-
-    def run(self, **kwargs):
-        for image in self.document.findall(nodes.image):
-            path = Path(self.env.srcdir, image["uri"])
-            if path.suffix == ".png" and "width" not in image and path.exists():
-                with Image.open(path) as picture:
-                    density = picture.info.get("dpi", (96, 96))[0] / 96
-                    if density > 1.5:
-                        image["width"] = f"{picture.width / round(density):.0f}px"
-
-
 def setup(app):
     app.connect("source-read", to_myst)
     app.add_transform(Boxes)
     app.add_post_transform(Links)
-    app.add_post_transform(PictureSizes)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
