@@ -746,6 +746,11 @@ def test_a_page_is_printed_dark_on_light_with_all_of_its_code(site, address, bro
     with opened(browser, urljoin(address, f"{name}.html"), scheme, home=address) as (tab, faults):
         sheets, text = printed(tab)
         assert tab.evaluate("document.documentElement.dataset.theme") == scheme, "the screen is as it was"
+        tab.locator("mjx-container svg").first.wait_for(state="attached")
+        tab.emulate_media(media="print")
+        parts = tab.locator("mjx-container svg *")
+        outlines = parts.evaluate_all("all => all.map((n) => getComputedStyle(n).stroke)")
+        assert set(outlines) == {"none"}, "an outline of no width is printed, and looks bold"
         assert faults == []
     first = sheets[0].mean(-1)
     assert np.median(first) > 250 and np.quantile(first, 0.005) < 60
