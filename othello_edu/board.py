@@ -13,6 +13,7 @@ from .errors import IllegalMoveError, OthelloEduError
 
 SQUARE_NAMES = tuple(f"{column}{row}" for row in range(1, 9) for column in "abcdefgh")
 PLAYER_NAMES = {EMPTY: "nobody", BLACK: "black", WHITE: "white"}
+_OUTSIDE = {size: ~int(bits) for size, bits in engine.PLAYABLE.items()}
 DISC_MARKS = ".XO"  # empty, black, white: the field's usual letters
 
 
@@ -103,13 +104,18 @@ class Board:
     board_size: int = 8
 
     def __post_init__(self):
-        size = check_board_size(self.board_size)
+        black, white, to_move, size = self.black, self.white, self.to_move, self.board_size
+        # A board is made for every move played: one that is sound is let through quickly.
+        if type(black) is type(white) is type(to_move) is type(size) is int and size in _OUTSIDE:
+            if not (black & white or (black | white) & _OUTSIDE[size]) and EMPTY <= to_move <= WHITE:
+                return
+        size = check_board_size(size)
         for name, high in (("black", 2**64 - 1), ("white", 2**64 - 1), ("to_move", WHITE)):
             object.__setattr__(self, name, checks.integer(name, getattr(self, name), 0, high))
         object.__setattr__(self, "board_size", size)
         for bits, reason in (
             (self.black & self.white, "holds a black and a white disc"),
-            ((self.black | self.white) & ~int(engine.PLAYABLE[size]), f"is outside the {size}x{size} board"),
+            ((self.black | self.white) & _OUTSIDE[size], f"is outside the {size}x{size} board"),
         ):
             if bits:
                 raise OthelloEduError(f"{SQUARE_NAMES[squares_of(bits)[0]]} {reason}")
@@ -201,7 +207,8 @@ class Board:
 
     def _skip_passes(self) -> "Board":
         for to_move in (self.to_move, 3 - self.to_move):
-            board = Board(self.black, self.white, to_move, self.board_size)
+            same = to_move == self.to_move
+            board = self if same else Board(self.black, self.white, to_move, self.board_size)
             if board.legal_bits:
                 return board
         return Board(self.black, self.white, EMPTY, self.board_size)

@@ -277,11 +277,16 @@ def vocabulary_size(board_size: int = 8) -> int:
 
 def encode_moves(moves, board_size: int = 8) -> torch.Tensor:
     """Squares to tokens, int64 of the same shape; -1 becomes padding (0)."""
-    table = np.zeros(65, np.int64)  # the last entry is where square -1 looks
+    table = np.full(128, -1)  # of what has no token
+    table[-1] = PADDING  # where square -1 looks
     table[move_squares(board_size)[1:]] = np.arange(1, vocabulary_size(board_size))
-    moves = checks.integers("moves", moves, low=-1, high=63)
-    encoded = table[moves]
-    if ((encoded == PADDING) & (moves >= 0)).any():
+    moves = checks.integers("moves", moves)
+    try:
+        encoded = table[moves]
+    except IndexError:  # beyond the table, and so far from any square
+        encoded = None
+    if encoded is None or (encoded.size and encoded.min() < 0):
+        checks.integers("moves", moves, low=-1, high=63)
         raise OthelloEduError(
             f"a centre square or one outside the {board_size}x{board_size} board has no token"
         )

@@ -29,21 +29,35 @@ class _Probe:
         streams: as a tensor or a NumPy array. Raises OthelloEduError for another shape, and for numbers that
         are not finite.
         """
-        return self._predicted(checks.finite("streams", self._check(streams)))
+        streams = self._check(streams)
+        predicted, sound = self._predicted(streams)
+        if not sound:
+            checks.finite("streams", streams)
+        return predicted
 
     @torch.no_grad()
     def _predicted(self, streams):
+        """The likeliest classes, and whether the streams are finite as far as that shows."""
         rows = streams.reshape(len(streams), -1, streams.shape[-1])
         # In pieces: the logits of all rows at once would outweigh the streams themselves.
-        pieces = [self.logits(piece).argmax(-1).to(torch.int8) for piece in rows.split(4096, dim=1)]
-        return torch.cat(pieces, 1).reshape(*streams.shape[:-1], -1).numpy()
+        pieces, sound = [], True
+        for piece in rows.split(4096, dim=1):
+            logits = self.logits(piece)
+            sound = sound and self._is_sound(piece, logits)
+            pieces.append(logits.argmax(-1).to(torch.int8))
+        return torch.cat(pieces, 1).reshape(*streams.shape[:-1], -1).numpy(), sound
+
+    def _is_sound(self, streams, logits) -> bool:
+        # A number that is not finite spreads to all logits of its row: those of one square show it.
+        return checks.is_finite(logits[:, :, 0])
 
     def score(self, streams: torch.Tensor, labels: np.ndarray) -> np.ndarray:
         """Share of unmasked squares read correctly, float64 [n_stages]."""
         x, y = _rows(self._check(streams), labels)
-        _finite_where_labelled(x, (y >= 0).any(-1))
-        predicted = self._predicted(x).reshape(len(x), 1, *y.shape)
-        return accuracy(predicted, y[None].numpy())
+        predicted, sound = self._predicted(x)
+        if not sound:
+            _finite_where_labelled(x, (y >= 0).any(-1))
+        return accuracy(predicted.reshape(len(x), 1, *y.shape), y[None].numpy())
 
     def _batches(self, n_rows: int, adam: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
         """Rows of each step, in random order; after each the optimiser steps, its rate falling to zero."""
@@ -209,6 +223,9 @@ class MLPProbe(_Probe):
         hidden = torch.baddbmm(self.bias[:, None], x, self.weight.mT).relu()
         logits = torch.baddbmm(self.out_bias[:, None], hidden, self.out.mT)
         return logits.view(*streams.shape[:-1], N_CLASSES, -1).mT
+
+    def _is_sound(self, streams, logits) -> bool:
+        return checks.is_finite(streams)  # units that are off hide an infinity from the logits
 
 
 class MajorityBaseline:

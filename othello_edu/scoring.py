@@ -305,7 +305,8 @@ def ply_score(boards) -> np.ndarray:
 
     It is the number of discs less four, so that counting all discs would rank positions the same way.
     """
-    return (_boards(boards) != EMPTY).sum(axis=-1, keepdims=True).astype(np.float32) - 4
+    discs = (_boards(boards) != EMPTY).view(np.int8)  # 64 at most, so that one byte counts them, and quickly
+    return discs.sum(axis=-1, keepdims=True, dtype=np.int8).astype(np.float32) - 4
 
 
 def lead_score(boards, to_move) -> np.ndarray:

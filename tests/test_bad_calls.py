@@ -824,11 +824,12 @@ def test_missing_and_unknown_arguments_are_a_type_error(name, folder):
 # Kinds of faults that a table of arguments does not reach -------------------------------------------------
 
 
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("kind", [LinearProbe, MLPProbe])
-def test_streams_that_are_not_finite_are_refused_where_they_count(kind):
+def test_streams_that_are_not_finite_are_refused_where_they_count(kind, number):
     settings = {"hidden": 4} if kind is MLPProbe else {}
     probe, bad = kind(epochs=1, **settings), STREAMS.clone()
-    bad[1, 2, 3, 0] = torch.nan
+    bad[1, 2, 3, 0] = number
     masked = LABELS.copy()
     masked[2, 3] = -1
     with pytest.raises(
@@ -841,7 +842,7 @@ def test_streams_that_are_not_finite_are_refused_where_they_count(kind):
     assert np.array_equal(probe.score(bad, masked), expected.score(STREAMS, masked))
     with pytest.raises(OthelloEduError, match="not finite"):
         probe.score(bad, LABELS)
-    with pytest.raises(OthelloEduError, match=r"streams\[1, 2, 3, 0\] is nan"):
+    with pytest.raises(OthelloEduError, match=rf"streams\[1, 2, 3, 0\] is {number}"):
         probe.predict(bad)
 
 
