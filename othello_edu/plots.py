@@ -9,6 +9,7 @@ A function draws into `ax`, or into a new figure, and returns the Axes (`board_h
 a notebook, end the line with a semicolon, or the returned object is printed above its figure.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from io import BytesIO
@@ -16,8 +17,6 @@ from weakref import WeakSet
 
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython import get_ipython
-from IPython.core.pylabtools import print_figure
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
@@ -85,7 +84,7 @@ def picture(figure: Figure) -> tuple[bytes, dict[str, int]] | None:
     """
     dpi = min(2 * plt.rcParams["figure.dpi"], 2 * PAGE_WIDTH / figure.get_figwidth())
     _align_boards(figure, dpi)
-    drawn = print_figure(figure, "png", dpi=dpi)
+    drawn = import_module("IPython.core.pylabtools").print_figure(figure, "png", dpi=dpi)
     if drawn is None:
         return None
     image = Image.open(BytesIO(drawn)).convert("RGB")
@@ -126,7 +125,8 @@ def _few_colours(image: Image.Image) -> Image.Image:
 
 def set_pictures() -> None:
     """In a notebook, show figures as `picture` makes them; elsewhere do nothing."""
-    shell = get_ipython()
+    ipython = sys.modules.get("IPython")  # there in a notebook; a script need not wait for it, or have it
+    shell = ipython.get_ipython() if ipython else None
     if shell is None or not hasattr(shell, "kernel"):
         return
     import_module("matplotlib_inline.backend_inline")  # sets its own way when it is first imported

@@ -1,5 +1,6 @@
 """What training needs, and no more: a machine without Jupyter can import the package."""
 
+import os
 import subprocess
 import sys
 
@@ -25,3 +26,14 @@ def test_the_names_that_notebooks_rely_on_are_exported():
         stable_paper stable_sound tokens write_pgn write_transcripts write_wthor
     """.split()
     assert [name for name in names if not callable(getattr(oe, name, None))] == []
+
+
+def test_figures_are_drawn_where_there_is_no_ipython():
+    program = (
+        "import sys; sys.modules['IPython'] = None\n"
+        "import othello_edu as oe; from othello_edu import plots\n"
+        "print(len(plots.show_board(oe.Board.start()).patches))"
+    )
+    env = os.environ | {"MPLBACKEND": "Agg"}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env)
+    assert run.returncode == 0 and int(run.stdout) > 64, run.stderr
