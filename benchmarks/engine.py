@@ -5,10 +5,14 @@ from runs that alternate, so that both sides meet the same machine. Without a C 
 """
 
 import ctypes
+import os
 import subprocess
 import tempfile
 from pathlib import Path
 from time import perf_counter
+
+# Threads of the C version that wait for its next call would keep a core from the other side.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch

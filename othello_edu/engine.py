@@ -186,8 +186,8 @@ def pick_bit(bits, random):
 
 _LANES = 32  # games played in step by one thread
 # What one call of a kernel does: a few milliseconds of work, between which Ctrl-C is heard.
-_GAMES_AT_ONCE = 256 * _LANES
-_REPLAYED_AT_ONCE = 512
+_GAMES_AT_ONCE = 64 * _LANES
+_REPLAYED_AT_ONCE = 2048
 _PLIES_AT_ONCE = 7
 
 

@@ -153,6 +153,8 @@ def read_pgn_records(path, board_size: int = 8) -> PgnFile:
             starts = starts if tags else line
             _add_tag(tags, name, part, f"{path}: line {starts} (game {len(texts)})")
             continue
+        if part.isspace():  # between two tags
+            continue
         # Games without tags stand one after another: each ends with its result.
         for moves, result in _until_results(part):
             if result or moves.replace(",", " ").replace("|", " ").strip():
@@ -205,6 +207,14 @@ def _without_comment(found: re.Match) -> str:
 def _until_results(text: str) -> Iterator[tuple[str, str | None]]:
     """The moves of games that stand one after another, each with the result that ends it, if any."""
     text, at = text.lower(), 0
+    # A result has one of these signs. Nearly always it is the last word of one game, and quickly found.
+    *moves, last = text.rsplit(None, 1) or [""]
+    if moves and "-" not in moves[0] and "*" not in moves[0]:
+        word = TRANSCRIPT_WORD.fullmatch(last)
+        if word and word.lastgroup == "result":
+            yield moves[0], last
+            yield "", None
+            return
     for word in TRANSCRIPT_WORD.finditer(text):
         if word.lastgroup == "result":
             yield text[at : word.start()], word[0]
