@@ -30,6 +30,7 @@ LOOKS = {"Predict": "tip", "How": "warning", "Exercise": "important"}
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 GLOSSARY, BIBLIOGRAPHY = "book/glossary", "book/bibliography"
 
+
 def to_myst(app, docname, source):
     """Turn the captions, numbered equations and folded cells of a notebook into MyST-NB's own."""
     if not app.env.doc2path(docname).endswith(".ipynb"):
