@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from . import checks, engine
+from .drawing import BoardPanel, boards_svg
 from .engine import BLACK, EMPTY, WHITE, U, check_board_size
 from .errors import IllegalMoveError, OthelloEduError
 
@@ -302,34 +303,9 @@ class Board:
         return self.svg()
 
     def svg(self, width: int = 320) -> str:
-        """The board as SVG: discs, square names, and a dot on every legal move."""
+        """The board as SVG: discs, names of squares, and a dot on every legal move. width: in pixels."""
         checks.integer("width", width, 1)
-        margin, size = (8 - self.board_size) // 2, self.board_size
-        inside = range(margin, 8 - margin)
-        parts = []
-        for row in inside:
-            for column in inside:
-                square, x, y = 8 * row + column, column - margin + 1, row - margin + 1
-                parts.append(f'<rect x="{x}" y="{y}" width="1" height="1"/>')
-                if self.black >> square & 1:
-                    parts.append(f'<circle class="b" cx="{x + 0.5}" cy="{y + 0.5}" r=".4"/>')
-                elif self.white >> square & 1:
-                    parts.append(f'<circle class="w" cx="{x + 0.5}" cy="{y + 0.5}" r=".4"/>')
-                elif self.legal_bits >> square & 1:
-                    parts.append(f'<circle class="m" cx="{x + 0.5}" cy="{y + 0.5}" r=".1"/>')
-        for at, line in enumerate(inside):
-            parts.append(f'<text x="{at + 1.5}" y=".75">{"abcdefgh"[line]}</text>')
-            parts.append(f'<text x=".6" y="{at + 1.65}">{line + 1}</text>')
         state = "game over" if self.is_over else f"{PLAYER_NAMES[self.to_move]} to move"
-        title = f"Othello board: black {self.count(BLACK)}, white {self.count(WHITE)}, {state}"
-        return (
-            f'<svg class="othello" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" '
-            f'width="{width}" '
-            f'viewBox="0 0 {size + 1.2} {size + 1.2}"><title>{title}</title><style>'
-            # Inside a page of HTML a style sheet holds for every SVG there: the class keeps it to this one.
-            ".othello rect{fill:#4f8f6b;stroke:#24503a;stroke-width:.03}"
-            ".othello .b{fill:#111;stroke:#000;stroke-width:.03}"
-            ".othello .w{fill:#fafafa;stroke:#222;stroke-width:.05}.othello .m{fill:#10291c}"
-            ".othello text{font:.45px sans-serif;text-anchor:middle;fill:#777}</style>"
-            f"{''.join(parts)}</svg>"
-        )
+        description = f"Othello board: black {self.count(BLACK)}, white {self.count(WHITE)}, {state}"
+        panel = BoardPanel(self.contents, legal=squares_of(self.legal_bits))
+        return boards_svg([panel], description, self.board_size, width=width)

@@ -1,9 +1,9 @@
 """Figures: boards, heat maps on boards, and curves over layers and plies. Functions here only draw.
 
-One palette for the whole book, Okabe and Ito's, which colour-blind readers can tell apart; nothing is
-told by colour alone. Every figure has its own light ground, so that it reads the same on a light page
-and on a dark one. Importing this module sets that style in matplotlib (`set_style`), and in a notebook makes
-pictures sharp and small (`set_pictures`).
+One palette for the whole book (`drawing.py`), Okabe and Ito's, which colour-blind readers can tell apart;
+nothing is told by colour alone. Every figure has its own light ground, so that it reads the same on a light
+page and on a dark one. Importing this module sets that style in matplotlib (`set_style`), and in a notebook
+makes pictures sharp and small (`set_pictures`).
 
 A function draws into `ax`, or into a new figure, and returns the Axes (`board_heatmaps`: the Figure). In
 a notebook, end the line with a semicolon, or the returned object is printed above its figure.
@@ -24,20 +24,16 @@ from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from . import drawing
 from .board import SQUARE_NAMES, Board, parse_square
+from .drawing import BLUE, GREEN, GREY, INK, ORANGE, PALE, PAPER, PURPLE, SKY_BLUE, VERMILLION, YELLOW
 from .engine import BLACK, EMPTY, WHITE, check_board_size, playable_squares
 from .errors import OthelloEduError
 
-# Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/
-ORANGE, SKY_BLUE, GREEN, YELLOW = "#e69f00", "#56b4e9", "#009e73", "#f0e442"
-BLUE, VERMILLION, PURPLE = "#0072b2", "#d55e00", "#cc79a7"
-INK, GREY, PALE, PAPER = "#222222", "#767676", "#e6e6e3", "#fafafa"
-FELT, LINE = "#5d9b79", "#24503a"
-
 PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY_BLUE)  # of curves; yellow is too pale for a line
 CONTENT_COLOURS = {"empty": GREY, "mine": BLUE, "theirs": ORANGE}
-SEQUENTIAL = LinearSegmentedColormap.from_list("othello_sequential", ["#f6f6f3", "#8ecbee", BLUE, "#00344f"])
-DIVERGING = LinearSegmentedColormap.from_list("othello_diverging", [VERMILLION, "#f6f6f3", BLUE])
+SEQUENTIAL = LinearSegmentedColormap.from_list("othello_sequential", drawing.SEQUENTIAL_STOPS)
+DIVERGING = LinearSegmentedColormap.from_list("othello_diverging", drawing.DIVERGING_STOPS)
 
 PAGE_WIDTH = 800  # CSS pixels
 _MARKERS = "os^DvpP*X"
@@ -169,14 +165,14 @@ def show_board(
     ax = _board_axes(ax, board_size, title, colour_bar=values is not None)
     if values is None:
         for square in playable_squares(board_size):
-            ax.add_patch(_square(square, facecolor=FELT, zorder=0))
+            ax.add_patch(_square(square, facecolor=drawing.FELT, zorder=0))
     else:
         values = _of_squares("values", values, float)
         _heat(ax, values, board_size, label, *_limits([values], board_size))
     for square in playable_squares(board_size):
         _draw_disc(ax, square, discs[square])
     for square in _squares(legal):
-        ax.add_patch(Circle(_centre(square), 0.1, facecolor="#10291c", zorder=3))
+        ax.add_patch(Circle(_centre(square), drawing.LEGAL_RADIUS, facecolor=drawing.LEGAL_DOT, zorder=3))
     if isinstance(marks, Mapping):
         for square, text in marks.items():
             _write(ax, parse_square(square), str(text), discs)
@@ -342,7 +338,7 @@ def _centre(square: int) -> tuple[int, int]:
 
 def _square(square: int, **style) -> Rectangle:
     x, y = _centre(square)
-    return Rectangle((x - 0.5, y - 0.5), 1, 1, **{"edgecolor": LINE, "linewidth": 0.8, **style})
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, **{"edgecolor": drawing.LINE, "linewidth": 0.8, **style})
 
 
 def _board_axes(ax: Axes | None, board_size: int, title: str | None, colour_bar: bool = False) -> Axes:
@@ -365,17 +361,18 @@ def _board_axes(ax: Axes | None, board_size: int, title: str | None, colour_bar:
 
 def _draw_disc(ax: Axes, square: int, disc: int) -> None:
     if disc == BLACK:
-        style = {"radius": 0.38, "facecolor": "#111111", "edgecolor": PAPER, "linewidth": 0.5}
-        ax.add_patch(Circle(_centre(square), **style, zorder=2))
+        style = {"facecolor": drawing.BLACK_DISC, "edgecolor": PAPER, "linewidth": 0.5}
+        ax.add_patch(Circle(_centre(square), drawing.DISC_RADIUS, **style, zorder=2))
     elif disc == WHITE:  # a ring, as thick on a small board as on a large one
-        ax.add_patch(Circle(_centre(square), 0.38, facecolor="#333333", linewidth=0, zorder=2))
-        ax.add_patch(Circle(_centre(square), 0.29, facecolor="#fdfdfd", linewidth=0, zorder=2.1))
+        outer, inner = drawing.DISC_RADIUS, drawing.DISC_RADIUS - drawing.RING_WIDTH
+        ax.add_patch(Circle(_centre(square), outer, facecolor=drawing.RING, linewidth=0, zorder=2))
+        ax.add_patch(Circle(_centre(square), inner, facecolor=drawing.WHITE_DISC, linewidth=0, zorder=2.1))
     elif disc != EMPTY:
         ax.add_patch(_square(square, facecolor=PALE, hatch="////", edgecolor=GREY, zorder=1))
 
 
 def _write(ax: Axes, square: int, text: str, discs: np.ndarray) -> None:
-    colour = "#ffffff" if discs[square] == BLACK else "#111111"
+    colour = drawing.WHITE_LINE if discs[square] == BLACK else drawing.BLACK_DISC
     style = {"ha": "center", "va": "center", "fontsize": 8, "weight": "bold"}
     ax.text(*_centre(square), text, color=colour, zorder=4, **style)
 
@@ -400,7 +397,7 @@ def _heat(ax, values, board_size, label, low, high, cmap=None, colour_bar=True):
     for square in playable_squares(board_size):
         if not np.isfinite(values[square]):
             ax.add_patch(_square(square, facecolor=PALE, hatch="////", edgecolor=GREY, zorder=1))
-        ax.add_patch(_square(square, fill=False, edgecolor="#ffffff", zorder=1.5))
+        ax.add_patch(_square(square, fill=False, edgecolor=drawing.WHITE_LINE, zorder=1.5))
     if colour_bar:
         _colour_bar(image, ax, label, _of_counts([values]))
     return image

@@ -14,6 +14,7 @@ import torch
 import transcript_cases
 
 import othello_edu as oe
+from othello_edu import drawing
 from othello_edu.board import SQUARE_NAMES
 from othello_edu.errors import OthelloEduError
 from othello_edu.pretrained import model_folder
@@ -515,6 +516,21 @@ def test_no_playout_refutes_nothing_and_leaves_the_board_alone(run):
 def test_no_name_is_defined_twice_in_a_joined_module(name):
     defined = re.findall(r"^(?:async )?(?:const|let|function|class) (\w+)", esm(name), re.M)
     assert len(defined) == len(set(defined)) > 10
+
+
+BOARD = f"""import * as board from {json.dumps((FOLDER / "board.js").as_uri())};"""
+
+
+def test_the_colours_and_measures_of_a_board_are_those_of_python(run):
+    code = "const { LABEL_COLOURS, SEQUENTIAL_STOPS, DIVERGING_STOPS, DISC_RADIUS, RING_WIDTH } = board;"
+    code += "return [LABEL_COLOURS, SEQUENTIAL_STOPS, DIVERGING_STOPS, DISC_RADIUS, RING_WIDTH];"
+    labels, sequential, diverging, *measures = run(code, extra=BOARD)
+    assert tuple(labels) == drawing.LABEL_COLOURS and tuple(diverging) == drawing.DIVERGING_STOPS
+    assert tuple(sequential) == drawing.SEQUENTIAL_STOPS[:-1], "without the darkest"
+    assert measures == [drawing.DISC_RADIUS, drawing.RING_WIDTH]
+    text = "".join(file.read_text(encoding="utf-8") for file in FOLDER.glob("*.js"))
+    written = re.findall(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})\b", text)
+    assert sorted(written) == sorted([*labels, *sequential, *diverging]), "no other colour in the scripts"
 
 
 # Addresses of the explorer's page ---------------------------------------------------------------------

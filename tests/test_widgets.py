@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import othello_edu as oe
+from othello_edu.drawing import BLACK_DISC, LEGAL_DOT, WHITE_DISC
 from othello_edu.errors import IllegalMoveError, OthelloEduError
 from othello_edu.widgets import BoardWidget, GameTape, LayerExplorer
 from othello_edu.widgets.game_tape import NO_VALUE
@@ -595,10 +596,10 @@ def test_every_widget_leaves_a_picture_of_its_position(kind, board_size):
     assert {"text/plain", "image/svg+xml", "application/vnd.jupyter.widget-view+json"} == set(data)
     picture = ElementTree.fromstring(data["image/svg+xml"])
     board = oe.Board.from_moves(line[:14], board_size)
-    discs = [node.get("r") for node in picture.iter(f"{SVG}circle")]
-    assert discs.count("15") == (board.contents == 1).sum()
-    assert discs.count("13.5") == (board.contents == 2).sum()
-    assert discs.count("4") == len(board.legal_moves)
+    discs = [node.get("fill") for node in picture.iter(f"{SVG}circle")]
+    assert discs.count(BLACK_DISC) == (board.contents == 1).sum()
+    assert discs.count(WHITE_DISC) == (board.contents == 2).sum()
+    assert discs.count(LEGAL_DOT) == len(board.legal_moves)
     text = picture.find(f"{SVG}title").text
     assert text.startswith("<A & B>: after move 7 of 9, white to move. Black on ")
     for player, name in enumerate(("Black", "White"), 1):
@@ -630,8 +631,8 @@ def test_a_long_caption_is_not_cut_off(browser, board_size):
 
 def test_the_picture_says_who_has_no_disc_and_hides_the_legal_moves_where_they_are_hidden():
     assert BoardWidget("e6f4e3f6g5d6e7f5c5").picture().count("e7. White has no disc.</title>") == 1
-    assert 'r="4"' in BoardWidget().picture()
-    assert 'r="4"' not in BoardWidget(show_legal=False).picture()
+    assert LEGAL_DOT in BoardWidget().picture()
+    assert LEGAL_DOT not in BoardWidget(show_legal=False).picture()
 
 
 # Barriers ---------------------------------------------------------------------------------------------

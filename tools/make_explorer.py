@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 import othello_edu as oe
+from othello_edu.drawing import BoardPanel, boards_svg
 from othello_edu.pretrained import model_folder
 from othello_edu.probes import LinearProbe
 from othello_edu.sae import TopK, fit
 from othello_edu.widgets.explorer_file import explorer_file, write_explorer
-from othello_edu.widgets.picture import Drawn, boards_svg, say
+from othello_edu.widgets.picture import describe_position
 
 MODEL = "small"
 PROBE_GAMES, SAE_GAMES, EXAMPLE_GAMES = 800, 1_500, 400
@@ -45,7 +46,7 @@ def inputs() -> str:
     digest = hashlib.sha256()
     package = Path(oe.__file__).parent
     names = ["model", "activations", "probes", "sae", "games", "labels"]
-    names += ["widgets/explorer_file", "widgets/picture"]
+    names += ["drawing", "widgets/explorer_file", "widgets/picture"]
     for path in [model_folder(MODEL) / "model.safetensors", Path(__file__)]:
         digest.update(path.read_bytes())
     for name in names:
@@ -78,19 +79,21 @@ def picture(model, probe, line) -> str:
     board, games = oe.Board.from_moves(line), oe.Games.from_transcripts([line])
     ply = len(line) // 2 - 1
     p = probe.logits(oe.residual_streams(model, games)[:, 0, ply : ply + 1])[:, 0].softmax(-1)
-    sure, kinds = (found.numpy() for found in p.max(-1))
+    certainty, kinds = (largest.numpy() for largest in p.max(-1))
     # Mine and theirs, for the player to move, as colours.
     colours = np.choose(kinds, [0, board.to_move, 3 - board.to_move])
     right = (colours == board.contents).sum(-1)
-    drawn = [Drawn("The board, which it is never shown", board.contents)]
-    drawn += [
-        Drawn(f"Stage {stage}: {right[stage]} of 64 squares right", colours[stage], sure=sure[stage])
+    panels = [BoardPanel(board.contents, "The board, which it is never shown")]
+    panels += [
+        BoardPanel(
+            colours[stage], f"Stage {stage}: {right[stage]} of 64 squares right", opacity=certainty[stage]
+        )
         for stage in range(model.n_stages)
     ]
     counts = ", ".join(f"stage {stage} {n}" for stage, n in enumerate(right))
-    text = f"A board after {ply + 1} moves, {say(board)} Beside it the board as each stage has it; "
-    text += f"squares right: {counts}."
-    return boards_svg(drawn, text, per_row=5)
+    text = f"A board after {ply + 1} moves, {describe_position(board)} "
+    text += f"Beside it the board as each stage has it; squares right: {counts}."
+    return boards_svg(panels, text, per_row=5)
 
 
 @torch.no_grad()

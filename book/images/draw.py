@@ -3,34 +3,11 @@
 from pathlib import Path
 
 import othello_edu as oe
+from othello_edu.drawing import FELT, GREY, INK, PAPER, YELLOW, BoardPanel, board_elements, disc_element
 
 HERE = Path(__file__).resolve().parent
 LOGO = HERE.parent / "_static" / "logo.svg"
-FELT, LINE, INK = "#5d9b79", "#24503a", "#222"
 PLY = 25  # moves played on the board of the picture
-
-
-def disc(colour: int, x: float, y: float, radius: float) -> str:
-    """Black is filled, white is a ring, so that the two differ in shape as well as in colour."""
-    fill, width = ("#111", 0) if colour == 1 else ("#fdfdfd", radius / 5)
-    inner = radius - width / 2
-    return (
-        f'<circle cx="{x:g}" cy="{y:g}" r="{inner:g}" fill="{fill}" stroke="#333" stroke-width="{width:g}"/>'
-    )
-
-
-def board(contents, x: float, y: float, side: float) -> list[str]:
-    step = side / 8
-    parts = []
-    for square, colour in enumerate(contents):
-        left, top = x + step * (square % 8), y + step * (square // 8)
-        parts.append(
-            f'<rect x="{left:g}" y="{top:g}" width="{step:g}" height="{step:g}" '
-            f'fill="{FELT}" stroke="{LINE}"/>'
-        )
-        if colour:
-            parts.append(disc(colour, left + step / 2, top + step / 2, 0.38 * step))
-    return parts
 
 
 def text(
@@ -49,23 +26,22 @@ def moves_and_board() -> str:
     parts = [text("What it reads, and must continue", 10, 24, weight="bold")]
     for at, name in enumerate([*names, "?"]):
         x, y = 10 + 52 * (at % 7), 44 + 52 * (at // 7)
-        fill, dash = ("#fff", "") if name != "?" else ("#f0e442", ' stroke-dasharray="4 3"')
+        fill, dash = (PAPER, "") if name != "?" else (YELLOW, ' stroke-dasharray="4 3"')
         parts.append(
-            f'<rect x="{x}" y="{y}" width="44" height="40" rx="6" fill="{fill}" stroke="#777"{dash}/>'
+            f'<rect x="{x}" y="{y}" width="44" height="40" rx="6" fill="{fill}" stroke="{GREY}"{dash}/>'
         )
         parts.append(text(name, x + 22, y + 26, 17, "middle"))
-    parts.append('<path d="M384 150h36m-11-9l11 9l-11 9" fill="none" stroke="#777" stroke-width="3"/>')
+    parts.append(f'<path d="M384 150h36m-11-9l11 9l-11 9" fill="none" stroke="{GREY}" stroke-width="3"/>')
     parts.append(text("What it is never shown", 445, 24, weight="bold"))
-    parts += board(games.board(0, PLY - 1).contents, 445, 52, 224)
-    for at in range(8):
-        parts.append(text("abcdefgh"[at], 459 + 28 * at, 45, 12, "middle"))
-        parts.append(text(str(at + 1), 438, 70 + 28 * at, 12, "end"))
+    board = BoardPanel(games.board(0, PLY - 1).contents)
+    parts += ['<g transform="translate(445 52)">', *board_elements(board, step=28), "</g>"]
     return svg(680, 286, "A game as moves, and the board they lead to", parts)
 
 
 def logo() -> str:
     parts = [f'<rect width="64" height="64" rx="10" fill="{FELT}"/>']
-    parts += [disc(colour, x, y, 13) for colour, x, y in ((2, 18, 18), (1, 46, 18), (1, 18, 46), (2, 46, 46))]
+    discs = ((2, 18, 18), (1, 46, 18), (1, 18, 46), (2, 46, 46))
+    parts += [disc_element(player, x, y, radius=13) for player, x, y in discs]
     return svg(64, 64, "Four discs", parts)
 
 

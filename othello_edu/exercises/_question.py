@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..drawing import GREEN, GREY, VERMILLION
+
 
 class Outcome(StrEnum):
     CORRECT = "correct"
@@ -33,7 +35,7 @@ class Reply:
 
     def _repr_html_(self) -> str:
         # The text keeps the colour of the page, so that it can be read on a light and on a dark one.
-        edge = {Outcome.CORRECT: "#009e73", Outcome.INCORRECT: "#d55e00"}.get(self.outcome, "#767676")
+        edge = {Outcome.CORRECT: GREEN, Outcome.INCORRECT: VERMILLION}.get(self.outcome, GREY)
         text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(self.text))
         code = f"<pre><code>{escape(self.code)}</code></pre>" if self.code else ""
         return (

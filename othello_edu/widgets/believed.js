@@ -1,7 +1,7 @@
 // Boards that show what a network believes: small ones, each drawn as one picture, so that nine of them cost
 // little; and a large one whose squares say what is read there.
 
-import { makeBoard } from "./board.js";
+import { DISC_RADIUS, makeBoard, RING_WIDTH } from "./board.js";
 import { lines, PLAYERS, squareName } from "./othello.js";
 
 const SVG = "http://www.w3.org/2000/svg", CELL = 10;
@@ -55,7 +55,7 @@ export function believedBoard(size) {
     for (const column of lines(size)) {
       const x = (column - margin) * CELL, y = (row - margin) * CELL;
       const ground = shape("rect", { x, y, width: CELL, height: CELL, class: "oe-mini-square" });
-      const disc = shape("circle", { cx: x + CELL / 2, cy: y + CELL / 2, r: CELL * 0.38 });
+      const disc = shape("circle", { cx: x + CELL / 2, cy: y + CELL / 2 });
       const cross = shape("path", { d: `M${x + 1.5} ${y + 1.5}l7 7m0 -7l-7 7`, class: "oe-mini-wrong" });
       const bar = shape("path", { d: `M${x + 2.5} ${y + 5}h5`, class: "oe-mini-edited" });
       root.append(ground, disc, cross, bar);
@@ -68,7 +68,10 @@ export function believedBoard(size) {
       root.classList.toggle("oe-unread", !position);
       for (const [square, { disc, cross, bar }] of squares) {
         const colour = reading ? discOf(reading, square, position) : position ? position.board[square] : 0;
+        const ring = colour === 2 ? CELL * RING_WIDTH : 0; // its line lies half inside and half outside of r
         disc.setAttribute("class", ["oe-mini-none", "oe-mini-black", "oe-mini-white"][colour]);
+        disc.setAttribute("r", CELL * DISC_RADIUS - ring / 2);
+        disc.setAttribute("stroke-width", ring);
         disc.style.opacity = reading ? reading.certainty[square] : 1;
         cross.style.display = reading && reading.wrong.includes(square) ? "" : "none";
         bar.style.display = reading && reading.edited === square ? "" : "none";

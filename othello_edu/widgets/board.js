@@ -2,10 +2,12 @@
 
 import { lines, PLAYERS, squareName } from "./othello.js";
 
-// Okabe and Ito's colours, which readers with any colour vision can tell apart.
+// As in `drawing.py`. Okabe and Ito's colours, which readers with any colour vision can tell apart; a heat map stops
+// before its darkest colour, on which a black disc could not be seen.
 export const LABEL_COLOURS = ["#e6e6e3", "#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#0072b2", "#d55e00"];
-const SEQUENTIAL = ["#f6f6f3", "#8ecbee", "#0072b2"];
-const DIVERGING = ["#d55e00", "#f6f6f3", "#0072b2"];
+export const SEQUENTIAL_STOPS = ["#f6f6f3", "#8ecbee", "#0072b2"];
+export const DIVERGING_STOPS = ["#d55e00", "#f6f6f3", "#0072b2"];
+export const DISC_RADIUS = 0.38, RING_WIDTH = 0.09; // in sides of a square
 
 export function element(tag, attributes = {}, children = []) {
   const node = document.createElement(tag);
@@ -41,7 +43,7 @@ export function setDisabled(button, off) {
 
 // How a number looks and how it is said: a colour, and a text. low and high in the number's unit.
 export function numberScale(low, high) {
-  const stops = low < 0 && high > 0 ? DIVERGING : SEQUENTIAL;
+  const stops = low < 0 && high > 0 ? DIVERGING_STOPS : SEQUENTIAL_STOPS;
   // Two significant digits of the distance of the limits.
   const digits = Math.min(8, Math.max(0, 2 - Math.ceil(Math.log10(high - low) - 1e-9)));
   return {
