@@ -19,7 +19,8 @@ from othello_edu.board import SQUARE_NAMES
 from othello_edu.errors import OthelloEduError
 from othello_edu.pretrained import model_folder
 from othello_edu.probes import LinearProbe
-from othello_edu.widgets.modules import FOLDER, esm
+from othello_edu.widgets import modules
+from othello_edu.widgets.modules import FOLDER, bundle, esm
 
 
 @pytest.fixture(scope="module")
@@ -378,20 +379,78 @@ def test_more_moves_than_the_context_are_refused(run, odd):
     assert found == "this network reads at most 31 moves"
 
 
-# Joining ----------------------------------------------------------------------------------------------
+# Bundles ----------------------------------------------------------------------------------------------
+
+WIDGETS = ["game_tape.js", "board_widget.js", "layer_explorer.js"]
 
 
-@pytest.mark.parametrize("name", ["game_tape.js", "board_widget.js", "layer_explorer.js"])
-def test_a_joined_module_needs_no_other_and_holds_each_once(node, tmp_path, name):
+@pytest.fixture
+def evaluate(node):
+    """What a module of JavaScript writes."""
+
+    def call(code):
+        command = [node, "--input-type=module", "-e", code]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return call
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_a_bundle_needs_no_other_module_and_holds_each_once(evaluate, tmp_path, name):
     text = esm(name)
     assert not any(line.startswith("import") for line in text.splitlines())
     assert text.count("export ") == text.count("export default") == 1
     assert text.count("function flips(") == 1
-    (tmp_path / "joined.mjs").write_text(text)
-    address = json.dumps((tmp_path / "joined.mjs").as_uri())
+    (tmp_path / "bundle.mjs").write_text(text)
+    address = json.dumps((tmp_path / "bundle.mjs").as_uri())
     code = f"const m = await import({address}); console.log(typeof m.default.render)"
-    done = subprocess.run([node, "--input-type=module", "-e", code], capture_output=True, text=True)
-    assert done.stdout == "function\n", done.stderr
+    assert evaluate(code) == "function\n"
+
+
+@pytest.mark.parametrize("name", [*WIDGETS, "page.js"])
+def test_every_module_of_a_bundle_exports_what_it_exports_by_itself(evaluate, name):
+    """Node, which parses the files as they are, says what that is."""
+    report = (
+        "console.log(JSON.stringify(Object.entries(modules).map(([n, m]) => [n, Object.keys(m).sort()])));"
+    )
+    bundled = dict(json.loads(evaluate(f"{bundle(name)}\n{report}")))
+    assert len(bundled) >= 3 and list(bundled)[-1] == name
+    for file, exports in bundled.items():
+        code = f"const m = await import({json.dumps((FOLDER / file).as_uri())});"
+        assert json.loads(evaluate(f"{code} console.log(JSON.stringify(Object.keys(m)))")) == exports, file
+
+
+def test_every_module_is_in_a_bundle():
+    bundled = "".join(bundle(name) for name in [*WIDGETS, "page.js"])
+    files = [path.name for path in FOLDER.glob("*.js")]
+    assert len(files) > 10 and [file for file in files if f'modules["{file}"] = ' not in bundled] == []
+
+
+def test_modules_of_a_bundle_may_use_the_same_names(evaluate, tmp_path, monkeypatch):
+    monkeypatch.setattr(modules, "FOLDER", tmp_path)
+    (tmp_path / "one.js").write_text("const size = 1;\nexport const one = () => size;\n")
+    (tmp_path / "two.js").write_text("const size = 2;\nexport const one = () => size;\n")
+    names = 'import { one } from "./one.js";\nimport { one as two } from "./two.js";\n'
+    (tmp_path / "all.js").write_text(f"{names}const size = 3;\nexport const sizes = [one(), two(), size];\n")
+    assert evaluate(f'{bundle("all.js")}\nconsole.log(modules["all.js"].sizes.join())') == "1,2,3\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'import othello from "./othello.js";',
+        "export default { render };",
+        "export { render };",
+        'export * from "./board.js";',
+    ],
+)
+def test_a_module_that_cannot_be_bundled_is_refused(tmp_path, monkeypatch, line):
+    monkeypatch.setattr(modules, "FOLDER", tmp_path)
+    (tmp_path / "odd.js").write_text(f"const render = 1;\n{line}\n")
+    with pytest.raises(ValueError, match=f"odd.js .*{re.escape(line)}"):
+        bundle("odd.js")
 
 
 # Stable discs -----------------------------------------------------------------------------------------
@@ -512,11 +571,7 @@ def test_no_playout_refutes_nothing_and_leaves_the_board_alone(run):
     assert run(code, extra=STABILITY) == [True, False, True]
 
 
-@pytest.mark.parametrize("name", ["game_tape.js", "board_widget.js", "page.js"])
-def test_no_name_is_defined_twice_in_a_joined_module(name):
-    defined = re.findall(r"^(?:async )?(?:const|let|function|class) (\w+)", esm(name), re.M)
-    assert len(defined) == len(set(defined)) > 10
-
+# How a board looks ------------------------------------------------------------------------------------
 
 BOARD = f"""import * as board from {json.dumps((FOLDER / "board.js").as_uri())};"""
 

@@ -18,7 +18,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from othello_edu.errors import OthelloEduError
 from othello_edu.widgets import LayerExplorer
-from othello_edu.widgets.modules import css, esm
+from othello_edu.widgets.modules import bundle, css
 
 NUMBERS = ("ply", "stage", "compare")
 
@@ -31,7 +31,7 @@ class Explorer(SphinxDirective):
         name = "layer-explorer" if number == 1 else f"layer-explorer-{number}"
         box = f'<div class="oe-page" id="{name}"></div>'
         # No module: it would run after the page has been laid out, and push down what stands below.
-        code = esm("page.js").replace("export default { render };", "")
+        code = f'"use strict";\n{bundle("page.js")}\nconst {{ mount, fromAddress }} = modules["page.js"];'
         lines = [self.parts(line) for line in self.content if line.strip()]
         start = f"fromAddress({json.dumps('#' + lines[0][1])})" if lines else "{}"
         script = f'(() => {{\n{code}\nmount(document.getElementById("{name}"), {start}, {number});\n}})();'

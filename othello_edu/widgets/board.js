@@ -7,7 +7,8 @@ import { lines, PLAYERS, squareName } from "./othello.js";
 export const LABEL_COLOURS = ["#e6e6e3", "#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#0072b2", "#d55e00"];
 export const SEQUENTIAL_STOPS = ["#f6f6f3", "#8ecbee", "#0072b2"];
 export const DIVERGING_STOPS = ["#d55e00", "#f6f6f3", "#0072b2"];
-export const DISC_RADIUS = 0.38, RING_WIDTH = 0.09; // in sides of a square
+export const DISC_RADIUS = 0.38; // in sides of a square, as the next
+export const RING_WIDTH = 0.09;
 
 export function element(tag, attributes = {}, children = []) {
   const node = document.createElement(tag);

@@ -7,7 +7,7 @@ import { gameOf, makePlayable } from "./playable.js";
 
 const WATCHED = ["moves", "ply", "drawn", "marks", "mark_name", "show_legal"];
 
-function render({ model, el }) {
+export function render({ model, el }) {
   const kernel = kernelOf(model, "board");
   const game = gameOf({
     size: model.get("board_size"),
@@ -64,5 +64,3 @@ function render({ model, el }) {
     for (const name of WATCHED) model.off(`change:${name}`, soon);
   };
 }
-
-export default { render };

@@ -37,7 +37,7 @@ function legend(game) {
   return element("div", { class: "oe-legend" }, items);
 }
 
-function render({ model, el }) {
+export function render({ model, el }) {
   const game = readGame(model);
   const last = game.moves.length;
   const { root: board, cells } = makeBoard(model.get("board_size"));
@@ -118,5 +118,3 @@ function render({ model, el }) {
     model.off("change:ply", draw);
   };
 }
-
-export default { render };

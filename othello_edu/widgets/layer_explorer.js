@@ -233,5 +233,3 @@ export function render({ model, el }) {
     mind?.close?.();
   };
 }
-
-export default { render };

@@ -1,32 +1,59 @@
-"""The widgets' JavaScript: small modules that import each other, joined into the one that anywidget wants.
+"""The widgets' JavaScript: small modules that import each other, bundled into the one that anywidget wants.
 
 In the files they are ordinary ES modules, so that Node can test each by itself. A widget's module cannot
-import another one by a relative path (its text comes to the browser inside the page), so here what a module
-imports is put in front of it. Comments stay behind: they are for readers of the files, and every page would
-carry them.
+import another one by a relative path (its text comes to the browser inside the page), so a bundle holds
+everything that it imports. There each module is a function that returns what the module exports: its other
+names stay inside, and two modules may use the same ones. Comments stay behind: they are for readers of the
+files, and every page would carry them.
+
+To keep this simple, a module may only import `{ names }` from a file beside it, and only export a function, a
+class or a constant where it is declared. Another form of either is refused.
 """
 
 import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w.]+)";$', re.MULTILINE)
+_EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const)) (\w+)", re.MULTILINE)
+_LEFT_OVER = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 _COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
 
 
 def esm(name: str) -> str:
-    """The text of a module with everything that it imports, each module once, what is imported first."""
+    """A widget's module with all that it imports, as the ES module that anywidget wants."""
+    return f'{bundle(name)}\nexport default {{ render: modules["{name}"].render }};\n'
+
+
+def bundle(name: str) -> str:
+    """A module with all that it imports, each once, as code that leaves their exports in `modules`.
+
+    What `name` itself exports is in `modules[name]`. Raises ValueError for a line that cannot be bundled.
+    """
     order = []
 
     def visit(file):
         if file not in order:
-            for imported in _IMPORT.findall(_read(file)):
+            for _, imported in _IMPORT.findall(_read(file)):
                 visit(imported)
             order.append(file)
 
     visit(name)
-    return "\n".join(_EXPORT.sub("", _COMMENT.sub("", _IMPORT.sub("", _read(file)))) for file in order)
+    return "\n".join(["const modules = {};", *map(_as_function, order)])
+
+
+def _as_function(file):
+    code = _COMMENT.sub("", _read(file)).strip()
+    exports = [name for _, name in _EXPORT.findall(code)]
+    code = _EXPORT.sub(r"\1 \2", _IMPORT.sub(_as_constants, code))
+    if left_over := _LEFT_OVER.search(code):
+        raise ValueError(f"{file} has a line that cannot be bundled: {left_over[0]}")
+    return f'modules["{file}"] = (() => {{\n{code}\nreturn {{ {", ".join(exports)} }};\n}})();'
+
+
+def _as_constants(statement):
+    names, file = statement[1].replace(" as ", ": "), statement[2]
+    return f'const {{{names}}} = modules["{file}"];'
 
 
 def css() -> str:
