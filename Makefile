@@ -82,6 +82,7 @@ notebooks: $(INSTALLED)  ## execute the notebooks, save outputs and timings (onl
 
 lint: $(INSTALLED)  ## check the style of the code, the notebooks' cells included
 	$(PY) -m ruff check .
+	$(VENV)/bin/oxlint othello_edu book
 
 bench: $(INSTALLED)  ## measure speed and memory, as ratios within one run
 	$(PY) benchmarks/run.py

@@ -3,9 +3,13 @@
 import itertools
 import json
 import math
+import os
 import random
 import re
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -451,6 +455,49 @@ def test_a_module_that_cannot_be_bundled_is_refused(tmp_path, monkeypatch, line)
     (tmp_path / "odd.js").write_text(f"const render = 1;\n{line}\n")
     with pytest.raises(ValueError, match=f"odd.js .*{re.escape(line)}"):
         bundle("odd.js")
+
+
+# The linter -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def linted(root, tmp_path):
+    """The rules that lines of a module break, by the settings of `make lint`."""
+    beside_python = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    program = shutil.which("oxlint", path=beside_python) or pytest.skip("oxlint is not installed")
+
+    def call(code):
+        (tmp_path / "module.js").write_text(code)
+        command = [program, "-c", root / ".oxlintrc.json", "--format=json", tmp_path]
+        done = subprocess.run(command, capture_output=True, text=True)
+        broken = [found["code"] for found in json.loads(done.stdout)["diagnostics"]]
+        assert done.returncode == bool(broken)
+        return broken
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("code", "rule"),
+    [
+        ("export const f = () => document.body.append(missing);", "no-undef"),
+        ("export const f = () => { total = 1; };", "no-undef"),
+        ("export const f = () => name;", "no-undef"),  # a global of every page that nobody means
+        ('import { play } from "./othello.js";', "no-unused-vars"),
+        ("export const f = (a) => { const b = a; };", "no-unused-vars"),
+        ("export const f = (a) => a == 1;", "eqeqeq"),
+        ("export const f = () => { let a = 1; return a; };", "prefer-const"),
+        ("export const f = () => { var a = 1; a += 1; return a; };", "no-var"),
+        ("const size = 8; export const f = (size) => size; f(size);", "no-shadow"),
+    ],
+)
+def test_the_linter_finds(linted, code, rule):
+    assert any(rule in found for found in linted(code))
+
+
+def test_the_linter_leaves_what_a_module_may_use_alone(linted):
+    code = "export const now = (el) => { el.append(document.title); setTimeout(now, 5); return Math.PI; };"
+    assert linted(code) == []
 
 
 # Stable discs -----------------------------------------------------------------------------------------

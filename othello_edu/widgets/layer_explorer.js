@@ -43,7 +43,7 @@ export function render({ model, el }) {
   const library = element("select", { "aria-label": "A game to begin with" }, [element("option", { value: "" }, ["choose a game …"])]);
   library.hidden = !state("about").library?.length && Boolean(state("about").config ?? state("given").stages);
   const legend = element("div", { class: "oe-legend" });
-  const left = element("div", { class: "oe-explorer-board" }, [
+  const boardSide = element("div", { class: "oe-explorer-board" }, [
     library, parts.board, parts.controls, parts.slider, parts.status, parts.error, parts.moves,
     element("label", { class: "oe-moves" }, ["on the board:", drawing]), legend,
   ]);
@@ -62,7 +62,7 @@ export function render({ model, el }) {
   const features = strongestFeatures(game.size, (stage, feature) => mind.excites(stage, feature),
     (moves) => change({ moves: transcript(moves), ply: moves.length, flip: "" }));
   const section = (name, nodes) => element("section", { "aria-label": name }, [element("p", { class: "oe-part" }, [name]), ...nodes]);
-  const right = element("div", { class: "oe-explorer-mind" }, [
+  const networkSide = element("div", { class: "oe-explorer-mind" }, [
     message,
     section("The board that it believes in", [
       strip,
@@ -78,7 +78,7 @@ export function render({ model, el }) {
   const root = element("div", { class: "oe-widget oe-explorer", role: "group", "aria-label": state("title") }, [
     element("p", { class: "oe-title", "aria-hidden": "true" }, [state("title")]),
     kernel.notice,
-    element("div", { class: "oe-columns" }, [left, right]),
+    element("div", { class: "oe-columns" }, [boardSide, networkSide]),
   ]);
 
   let mind = null, seen = null, why = "Nothing has been read yet: the network is being loaded.", asked = 0, small = [], gone = false;

@@ -54,7 +54,7 @@ export function mount(el, start, explorer) {
     set(name, value) {
       if (state[name] === value) return;
       state[name] = value;
-      for (const listener of [...(listeners[`change:${name}`] ?? [])]) listener();
+      for (const listener of (listeners[`change:${name}`] ?? []).slice()) listener(); // one may remove itself
     },
     save_changes() {
       clearTimeout(timer);
