@@ -70,14 +70,14 @@ def with_kernel(widget):
     """A stand-in for the connection to the kernel: questions go to the widget in this process."""
 
     def before(page):
-        def asked(content):
+        def respond(content):
             try:
-                answer, buffers = widget._found(content)
+                answer, buffers = widget._response(content)
             except OthelloEduError as error:
                 answer, buffers = {"error": str(error)}, None
             return {"answer": {"id": content["id"]} | answer, "buffers": [list(b) for b in buffers or []]}
 
-        page.expose_function("ofPython", asked)
+        page.expose_function("ofPython", respond)
         page.add_init_script("""window.asked = async (content) => {
             const { answer, buffers } = await window.ofPython(content);
             model.tell(answer, buffers.map((b) => new DataView(Uint8Array.from(b).buffer)));
@@ -130,7 +130,7 @@ def test_a_disc_turned_over_in_its_mind_is_pythons_edit(site, parts):
     square = int(np.flatnonzero(board.contents)[3])
     to = 2 if board.contents[square] == board.to_move else 1
     moves = [oe.board.parse_square(LINE[at : at + 2]) for at in range(0, 30, 2)]
-    _, ours, _ = widget._look(moves, {"square": square, "to": to, "from": 1})
+    _, ours, _ = widget._run_network(moves, {"square": square, "to": to, "from": 1})
     nothing = np.zeros((1, 61), bool)
     case = Cases(*(np.array([v]) for v in (0, 14, square, 3 - to, to)), nothing, nothing)
     edits = probe_edits(probe, case, range(1, 4))

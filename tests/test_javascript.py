@@ -697,7 +697,7 @@ def test_an_address_that_leads_nowhere_is_told_why_and_not_repeated_at_length(ru
 
 # Boards that a network believes in --------------------------------------------------------------------
 
-BELIEVED = f"""import * as believed from {json.dumps((FOLDER / "believed.js").as_uri())};"""
+PROBE_BOARDS = f"""import * as boards from {json.dumps((FOLDER / "probe_boards.js").as_uri())};"""
 READ = """
 const position = othello.replay(othello.parseTranscript("f5d6c3")).at(-1);
 const p = new Float32Array(64 * 3);
@@ -706,8 +706,8 @@ position.board.forEach((disc, square) => {
 });
 const as = (square, kind) => { p.fill(0, 3 * square, 3 * square + 3); p[3 * square + kind] = 1; };
 for (const [square, kind] of given.read) as(square, kind);
-const { wrong, edited, right, n } = believed.readingOf(p, position, 8, given.edit);
-return [wrong, edited, right, n];
+const { wrong, edited, nRight, nJudged } = boards.decodeBoard(p, position, 8, given.edit);
+return [wrong, edited, nRight, nJudged];
 """
 
 
@@ -725,4 +725,4 @@ return [wrong, edited, right, n];
 def test_a_disc_that_was_turned_over_on_purpose_is_no_mistake(run, read, edit, found):
     """f5 (37) is black after f5d6c3, and white is to move: it is theirs, 2."""
     assert oe.Board.from_moves("f5d6c3").to_move == 2
-    assert run(READ, {"read": read, "edit": edit}, BELIEVED) == found
+    assert run(READ, {"read": read, "edit": edit}, PROBE_BOARDS) == found

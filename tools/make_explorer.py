@@ -60,15 +60,15 @@ def make(model) -> tuple[bytes, str]:
     labels = oe.contents(oe.replay(games))[:, :-1]
     probe = LinearProbe(epochs=4).fit(oe.residual_streams(model, games), labels)
     games, saes = oe.random_games(SAE_GAMES, seed=51), []
-    there = oe.next_tokens(games) != 0
+    valid = oe.next_tokens(games) != 0
     for stage in range(model.n_stages):
-        streams = oe.residual_streams(model, games, [stage])[0][there]
+        streams = oe.residual_streams(model, games, [stage])[0][valid]
         saes.append(fit(TopK(model.config.d_model, N_FEATURES, K), streams, epochs=EPOCHS))
         print(f"stage {stage} of {model.n_stages - 1}", flush=True)
     random = oe.random_games(40, seed=52)
     library = [{"name": f"Opening: {name}", "moves": moves} for name, moves in OPENINGS.items()]
     library.append({"name": "A random game", "moves": random.transcript(0), "ply": 20})
-    library.append(fooled(model, random))
+    library.append(surest_mistake(model, random))
     content = explorer_file(model, probe, saes, oe.random_games(EXAMPLE_GAMES, seed=53), library)
     return content, picture(model, probe, OPENINGS["Tiger, main line"])
 
@@ -97,13 +97,13 @@ def picture(model, probe, line) -> str:
 
 
 @torch.no_grad()
-def fooled(model, games) -> dict:
+def surest_mistake(model, games) -> dict:
     """The position of these games at which the network is surest of a move that is not legal."""
     p = model(oe.tokens(games)).softmax(-1)[..., 1:]
     squares = oe.games.move_squares(games.board_size)[1:]
     legal = torch.from_numpy(oe.replay(games).legal[:, :-1][..., squares])
-    there = (oe.next_tokens(games) != 0)[..., None]
-    wrong = p.masked_fill(legal | ~there, 0).amax(-1)
+    valid = (oe.next_tokens(games) != 0)[..., None]
+    wrong = p.masked_fill(legal | ~valid, 0).amax(-1)
     game, ply = divmod(int(wrong.argmax()), wrong.shape[1])
     return {"name": "A random game that fools the network", "moves": games.transcript(game), "ply": ply + 1}
 

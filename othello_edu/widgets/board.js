@@ -1,4 +1,4 @@
-// What the widgets have in common: a board on the page, its buttons, how values look and what is said of them.
+// What the widgets share: a board on the page, its buttons, legends, how values look, and the words for all of it.
 
 import { lines, PLAYERS, squareName } from "./othello.js";
 
@@ -17,14 +17,15 @@ export function element(tag, attributes = {}, children = []) {
   return node;
 }
 
-// A notebook has uses of its own for single keys: "x" on a square would cut the cell. Keys with Control stay the page's.
-export function ownKeys(root) {
+// Keeps single keys from the notebook, for which "x" on a square would mean: cut the cell. Keys with Control stay the
+// page's.
+export function captureKeys(root) {
   root.addEventListener("keydown", (event) => {
     if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
   });
 }
 
-export const capital = (text) => text[0].toUpperCase() + text.slice(1);
+export const capitalize = (text) => text[0].toUpperCase() + text.slice(1);
 
 // Drawn, not typed: the characters for "first" and "last" are missing from many fonts.
 export function iconButton(name, path) {
@@ -38,11 +39,12 @@ export const ICONS = {
 };
 
 // aria-disabled, not disabled: a button that vanishes under the finger would lose the keyboard's focus.
-export function setDisabled(button, off) {
-  button.setAttribute("aria-disabled", off);
+export function setDisabled(button, disabled) {
+  button.setAttribute("aria-disabled", disabled);
 }
 
-// How a number looks and how it is said: a colour, and a text. low and high in the number's unit.
+// A scale gives a value its colour, its text, and the sign that stands on its square. Here: a heat map of numbers,
+// without signs. low, high: in the unit of the numbers.
 export function numberScale(low, high) {
   const stops = low < 0 && high > 0 ? DIVERGING_STOPS : SEQUENTIAL_STOPS;
   // Two significant digits of the distance of the limits.
@@ -51,15 +53,15 @@ export function numberScale(low, high) {
     stops, low, high,
     text: (value) => value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1").replace("-", "−"),
     colour(value) {
-      const share = Math.max(0, Math.min(1, (value - low) / (high - low)));
-      const [from, to] = share < 0.5 ? [stops[0], stops[1]] : [stops[1], stops[2]];
-      return `color-mix(in srgb, ${to} ${200 * (share < 0.5 ? share : share - 0.5)}%, ${from})`;
+      const fraction = Math.max(0, Math.min(1, (value - low) / (high - low)));
+      const [from, to] = fraction < 0.5 ? [stops[0], stops[1]] : [stops[1], stops[2]];
+      return `color-mix(in srgb, ${to} ${200 * (fraction < 0.5 ? fraction : fraction - 0.5)}%, ${from})`;
     },
     sign: () => "",
   };
 }
 
-// Labels 0, 1, … with a name each: each has its colour and its digit.
+// A scale of labels 0, 1, … with a name each: the sign is the digit, but for label 0.
 export function labelScale(names) {
   return { names, colour: (label) => LABEL_COLOURS[label], text: (label) => names[label], sign: (label) => label || "" };
 }
@@ -68,16 +70,16 @@ export function swatch(kind) {
   return element("span", { class: `oe-swatch ${kind}`, "aria-hidden": "true" });
 }
 
-export const key = (sample, text) => element("span", { class: "oe-key" }, [sample, text]);
+export const legendEntry = (sample, text) => element("span", { class: "oe-key" }, [sample, text]);
 
 // The entries of a legend that explain values on a board.
-export function scaleKeys(scale, name) {
+export function scaleLegend(scale, name) {
   if (scale.names) {
     return [element("span", {}, [`${name}:`]), ...scale.names.map((text, label) => {
       const sample = swatch("");
       sample.style.backgroundColor = scale.colour(label);
       sample.append(element("span", { class: "oe-sign" }, [`${scale.sign(label)}`]));
-      return key(sample, text);
+      return legendEntry(sample, text);
     })];
   }
   const bar = element("span", { class: "oe-ramp", "aria-hidden": "true" });
@@ -108,35 +110,36 @@ export function makeBoard(size, { label = "Board", playable = false } = {}) {
   return { root, cells, size };
 }
 
-// Draw one square. position: of `othello.js`. extra: {marked: name of the mark, value, scale, valueName, showLegal}.
-export function drawSquare(cell, square, position, extra = {}) {
+// Draws one square. position: of `othello.js`. options: {marked: name of its mark, value, scale, valueName, showLegal,
+// legalText}, each of which may be missing.
+export function drawSquare(cell, square, position, options = {}) {
   const disc = position.board[square] ? PLAYERS[position.board[square]] : undefined;
   const states = {
     last: position.last === square,
     flipped: position.flipped.includes(square),
-    legal: extra.showLegal !== false && position.legal.includes(square),
-    marked: Boolean(extra.marked),
+    legal: options.showLegal !== false && position.legal.includes(square),
+    marked: Boolean(options.marked),
   };
-  const known = extra.value !== undefined;
+  const hasValue = options.value !== undefined;
   cell.className = ["oe-square", disc && `oe-${disc}`, ...Object.keys(states).filter((s) => states[s]).map((s) => `oe-${s}`)]
     .filter(Boolean).join(" ");
-  cell.style.backgroundColor = known ? extra.scale.colour(extra.value) : "";
-  cell.firstChild.textContent = known ? extra.scale.sign(extra.value) : "";
-  const said = [disc ?? "empty", states.last && "played last", states.flipped && "turned over",
-    states.legal && (extra.legalText ?? "may be played next"), states.marked && extra.marked,
-    known && `${extra.valueName} ${extra.scale.text(extra.value)}`];
-  const text = `${squareName(square)}: ${said.filter(Boolean).join(", ")}`;
+  cell.style.backgroundColor = hasValue ? options.scale.colour(options.value) : "";
+  cell.firstChild.textContent = hasValue ? options.scale.sign(options.value) : "";
+  const properties = [disc ?? "empty", states.last && "played last", states.flipped && "turned over",
+    states.legal && (options.legalText ?? "may be played next"), states.marked && options.marked,
+    hasValue && `${options.valueName} ${options.scale.text(options.value)}`];
+  const text = `${squareName(square)}: ${properties.filter(Boolean).join(", ")}`;
   cell.setAttribute("aria-label", text);
   cell.title = text;
 }
 
-// What happened and what comes next, as a sentence or three. positions: of a whole game; ply: which of them.
+// What the last move did, and who moves next, in one to three sentences. positions: of a whole game; ply: which of them.
 export function describeMove(positions, ply, total = positions.length - 1) {
   const { board, toMove, mover, last, flipped, passed } = positions[ply];
   const count = (player) => board.reduce((sum, disc) => sum + (disc === player), 0);
-  const turn = toMove ? `${capital(PLAYERS[toMove])} to move` : "The game is over";
-  const now = `black ${count(1)}, white ${count(2)}. ${turn}.`;
-  if (ply === 0) return `Start: ${now}`;
-  const passes = passed ? ` ${capital(PLAYERS[passed])} cannot move and passes.` : "";
-  return `Move ${ply} of ${total}: ${PLAYERS[mover]} plays ${squareName(last)} and turns over ${flipped.slice().sort((a, b) => a - b).map(squareName).join(", ")}.${passes} Now ${now}`;
+  const turn = toMove ? `${capitalize(PLAYERS[toMove])} to move` : "The game is over";
+  const standing = `black ${count(1)}, white ${count(2)}. ${turn}.`;
+  if (ply === 0) return `Start: ${standing}`;
+  const passes = passed ? ` ${capitalize(PLAYERS[passed])} cannot move and passes.` : "";
+  return `Move ${ply} of ${total}: ${PLAYERS[mover]} plays ${squareName(last)} and turns over ${flipped.slice().sort((a, b) => a - b).map(squareName).join(", ")}.${passes} Now ${standing}`;
 }

@@ -1,35 +1,35 @@
 // BoardWidget: a board to play on. Works with a kernel, which then knows the moves, and without one.
 
-import { element, key, labelScale, numberScale, ownKeys, scaleKeys, swatch } from "./board.js";
-import { kernelOf } from "./kernel.js";
+import { captureKeys, element, labelScale, legendEntry, numberScale, scaleLegend, swatch } from "./board.js";
+import { connectKernel } from "./kernel.js";
 import { squareName } from "./othello.js";
-import { gameOf, makePlayable } from "./playable.js";
+import { createGame, makePlayable } from "./playable.js";
 
 const WATCHED = ["moves", "ply", "drawn", "marks", "mark_name", "show_legal"];
 
 export function render({ model, el }) {
-  const kernel = kernelOf(model, "board");
-  const game = gameOf({
+  const connection = connectKernel(model, "board");
+  const game = createGame({
     size: model.get("board_size"),
     read: () => ({ moves: model.get("moves"), ply: model.get("ply") }),
     write({ moves, ply }) {
       model.set("moves", moves);
       model.set("ply", ply);
       model.save_changes();
-      kernel.look();
+      connection.check();
     },
   });
   const parts = makePlayable(game, { showLegal: () => model.get("show_legal") });
-  const legal = element("input", { type: "checkbox" });
-  legal.onchange = () => {
-    model.set("show_legal", legal.checked);
+  const legalBox = element("input", { type: "checkbox" });
+  legalBox.onchange = () => {
+    model.set("show_legal", legalBox.checked);
     model.save_changes();
   };
-  parts.moves.append(element("label", {}, [legal, "legal moves"]));
+  parts.moves.append(element("label", {}, [legalBox, "legal moves"]));
   const legend = element("div", { class: "oe-legend" });
   const root = element("div", { class: "oe-widget oe-play", role: "group", "aria-label": model.get("title") }, [
     element("p", { class: "oe-title", "aria-hidden": "true" }, [model.get("title")]),
-    kernel.notice, parts.board, parts.controls, parts.slider, parts.status, parts.error, parts.moves, legend,
+    connection.notice, parts.board, parts.controls, parts.slider, parts.status, parts.error, parts.moves, legend,
   ]);
 
   function draw() {
@@ -40,27 +40,27 @@ export function render({ model, el }) {
       marked: marks.includes(squareName(square)) && markName,
       value: values?.[square] ?? undefined, valueName, scale,
     }));
-    legal.checked = model.get("show_legal");
-    const keys = scale ? scaleKeys(scale, valueName) : [];
-    if (marks.length) keys.push(key(swatch("oe-marked"), markName));
-    keys.push(key(swatch("oe-last"), "played last"), key(swatch("oe-flipped"), "turned over"));
-    if (legal.checked) keys.push(key(swatch("oe-legal"), "legal"));
-    legend.replaceChildren(...keys);
+    legalBox.checked = model.get("show_legal");
+    const entries = scale ? scaleLegend(scale, valueName) : [];
+    if (marks.length) entries.push(legendEntry(swatch("oe-marked"), markName));
+    entries.push(legendEntry(swatch("oe-last"), "played last"), legendEntry(swatch("oe-flipped"), "turned over"));
+    if (legalBox.checked) entries.push(legendEntry(swatch("oe-legal"), "legal"));
+    legend.replaceChildren(...entries);
   }
 
   // One drawing for several changes at once: the moves and the place come together.
-  let waiting = false;
-  const soon = () => {
-    if (waiting) return;
-    waiting = true;
-    queueMicrotask(() => { waiting = false; draw(); });
+  let scheduled = false;
+  const scheduleDraw = () => {
+    if (scheduled) return;
+    scheduled = true;
+    queueMicrotask(() => { scheduled = false; draw(); });
   };
-  for (const name of WATCHED) model.on(`change:${name}`, soon);
+  for (const name of WATCHED) model.on(`change:${name}`, scheduleDraw);
   draw();
-  ownKeys(root);
+  captureKeys(root);
   el.append(root);
   return () => {
-    kernel.stop();
-    for (const name of WATCHED) model.off(`change:${name}`, soon);
+    connection.stop();
+    for (const name of WATCHED) model.off(`change:${name}`, scheduleDraw);
   };
 }

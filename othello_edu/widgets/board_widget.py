@@ -44,8 +44,8 @@ class BoardWidget(PlayableGame):
         show_legal: bool = True,
         title: str = "Othello",
     ):
-        more = {"marks": list(marks), "mark_name": mark_name, "show_legal": show_legal}
-        super().__init__(moves, board_size, ply, title, **more)
+        traits = {"marks": list(marks), "mark_name": mark_name, "show_legal": show_legal}
+        super().__init__(moves, board_size, ply, title, **traits)
 
     def draw(self, values=None, value_name: str = "value", limits=None, names=None) -> None:
         """Draw a number on each square, or nothing any more.

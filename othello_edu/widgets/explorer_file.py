@@ -29,11 +29,12 @@ def explorer_file(
     games: Games,
     library: Sequence[dict] = (),
 ) -> bytes:
-    """A safetensors file for `mind.js`, everything rounded to float16.
+    """A safetensors file for `PageBackend` in `backends.js`, everything rounded to float16.
 
     probe: fitted on every stage of the model, on the 64 squares of an 8x8 board. saes: one for each stage, of
-    the paper's kind or TopK, all with as many features. games: where to look for the positions that excite
-    each feature most; of each game at most one. library: games to begin with, {"name", "moves", "ply"}.
+    the paper's kind or TopK, all with the same number of features. games: where to look for the positions at
+    which each feature is most active, at most one of each game. library: games to begin with, {"name",
+    "moves", "ply"}.
 
     Raises OthelloEduError where these do not fit each other.
     """
@@ -44,12 +45,12 @@ def explorer_file(
         )
     if len(saes) != n_stages:
         raise OthelloEduError(f"{len(saes)} autoencoders for {n_stages} stages: give one for each")
-    rows = [encoder_of(sae) for sae in saes]
-    top, values = _examples(model, saes, games)
+    encoders = [encoder_of(sae) for sae in saes]
+    top, values = _top_examples(model, saes, games)
     tensors = {name: value.to(_HALF) for name, value in model.state_dict().items()}
     tensors |= {"probe.weight": probe.weight.to(_HALF), "probe.bias": probe.bias.to(_HALF)}
-    tensors["sae.weight"] = torch.stack([weight for weight, _ in rows]).to(_HALF)
-    tensors["sae.bias"] = torch.stack([bias for _, bias in rows]).to(_HALF)
+    tensors["sae.weight"] = torch.stack([weight for weight, _ in encoders]).to(_HALF)
+    tensors["sae.bias"] = torch.stack([bias for _, bias in encoders]).to(_HALF)
     tensors |= {
         "examples.moves": torch.from_numpy(games.moves),
         "examples.top": top,
@@ -86,13 +87,16 @@ def encoder_of(sae: Autoencoder) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def _examples(model, saes, games):
-    """For each stage and feature the positions that excite it most, (game, ply), and its activation there."""
-    there = next_tokens(games) != 0
+def _top_examples(model, saes, games):
+    """For each stage and feature the positions where it is most active, (game, ply), and how active it is.
+
+    Both are [n_stages, n_features, N_EXAMPLES], the first with a last axis of 2.
+    """
+    valid = next_tokens(games) != 0
     tops, values = [], []
     for stage, sae in enumerate(saes):
         code = sae.encode(residual_streams(model, games, [stage])[0])  # [n_games, time, n_features]
-        best, ply = code.masked_fill(~there[..., None], 0).max(dim=1)  # the best ply of each game
+        best, ply = code.masked_fill(~valid[..., None], 0).max(dim=1)  # the best ply of each game
         value, game = best.topk(N_EXAMPLES, dim=0)  # [n, n_features]
         tops.append(torch.stack([game.T, ply.gather(0, game).T], dim=-1))
         values.append(value.T)

@@ -1,19 +1,19 @@
 // GameTape: step through one game of Othello. The model holds its moves and what is drawn on them, so this
 // needs no kernel, and no library.
 
-import { describeMove, drawSquare, element, iconButton, ICONS, key, labelScale, makeBoard, numberScale, ownKeys, scaleKeys, setDisabled, swatch } from "./board.js";
+import { captureKeys, describeMove, drawSquare, element, iconButton, ICONS, labelScale, legendEntry, makeBoard, numberScale, scaleLegend, setDisabled, swatch } from "./board.js";
 import { parseSquare, replay } from "./othello.js";
 
 const STEP_MS = 700;
 const NO_VALUE = 255;
 
-// Everything that can be known about one game, read once from the model.
+// The game and what is drawn on it, read once from the model.
 function readGame(model) {
   const moves = (model.get("moves").match(/../g) ?? []).map(parseSquare);
   const bytes = Uint8Array.from(atob(model.get("values")), (character) => character.charCodeAt(0));
   const marks = model.get("marks"), names = model.get("names"), [low, high] = model.get("limits");
   // 254 steps between the limits of a heat map; a label is the byte itself.
-  const value = (byte) => (names.length ? byte : low + ((high - low) * byte) / (NO_VALUE - 1));
+  const decode = (byte) => (names.length ? byte : low + ((high - low) * byte) / (NO_VALUE - 1));
   return {
     moves,
     positions: replay(moves, model.get("board_size")),
@@ -25,16 +25,16 @@ function readGame(model) {
     // Undefined where there is no value; the start of the game has none.
     value(ply, square) {
       const byte = ply > 0 ? bytes[64 * (ply - 1) + square] : undefined;
-      return byte === undefined || byte === NO_VALUE ? undefined : value(byte);
+      return byte === undefined || byte === NO_VALUE ? undefined : decode(byte);
     },
   };
 }
 
 function legend(game) {
-  const items = game.scale ? scaleKeys(game.scale, game.valueName) : [];
-  if (game.hasMarks) items.push(key(swatch("oe-marked"), game.markName));
-  items.push(key(swatch("oe-last"), "played last"), key(swatch("oe-flipped"), "turned over"), key(swatch("oe-legal"), "may be played next"));
-  return element("div", { class: "oe-legend" }, items);
+  const entries = game.scale ? scaleLegend(game.scale, game.valueName) : [];
+  if (game.hasMarks) entries.push(legendEntry(swatch("oe-marked"), game.markName));
+  entries.push(legendEntry(swatch("oe-last"), "played last"), legendEntry(swatch("oe-flipped"), "turned over"), legendEntry(swatch("oe-legal"), "may be played next"));
+  return element("div", { class: "oe-legend" }, entries);
 }
 
 export function render({ model, el }) {
@@ -67,8 +67,8 @@ export function render({ model, el }) {
     slider.value = ply;
     slider.setAttribute("aria-valuetext", `move ${ply} of ${last}`);
     status.textContent = describeMove(game.positions, ply);
-    for (const [control, off] of [[first, ply === 0], [back, ply === 0], [next, ply === last], [end, ply === last]]) {
-      setDisabled(control, off);
+    for (const [button, disabled] of [[first, ply === 0], [back, ply === 0], [next, ply === last], [end, ply === last]]) {
+      setDisabled(button, disabled);
     }
   }
   function go(ply) {
@@ -92,26 +92,26 @@ export function render({ model, el }) {
   }
   const step = (ply) => { pause(); go(ply()); };
 
-  const places = {
+  const keyTargets = {
     Home: () => 0, ArrowLeft: () => model.get("ply") - 1, ArrowRight: () => model.get("ply") + 1, End: () => last,
   };
-  first.onclick = () => step(places.Home);
-  back.onclick = () => step(places.ArrowLeft);
-  next.onclick = () => step(places.ArrowRight);
-  end.onclick = () => step(places.End);
+  first.onclick = () => step(keyTargets.Home);
+  back.onclick = () => step(keyTargets.ArrowLeft);
+  next.onclick = () => step(keyTargets.ArrowRight);
+  end.onclick = () => step(keyTargets.End);
   play.onclick = () => (timer === null ? start() : pause());
   slider.oninput = () => step(() => Number(slider.value));
   root.onkeydown = (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
-    if (event.target !== slider && event.key in places) {
-      step(places[event.key]);
+    if (event.target !== slider && event.key in keyTargets) {
+      step(keyTargets[event.key]);
       event.preventDefault();
     }
   };
 
   model.on("change:ply", draw);
   draw();
-  ownKeys(root);
+  captureKeys(root);
   el.append(root);
   return () => {
     pause();

@@ -14,13 +14,13 @@ from .. import engine
 from ..errors import OthelloEduError
 from ..games import Games, replay
 from .modules import css, esm
-from .picture import Pictured
+from .picture import PictureMixin
 
 MAX_LABELS = 8  # as many as the palette has colours that a colour-blind reader can tell apart
 NO_VALUE = 255  # the byte that stands for a square without a value; 0..254 span the limits
 
 
-class GameTape(Pictured, anywidget.AnyWidget):
+class GameTape(PictureMixin, anywidget.AnyWidget):
     """One game, move by move, in the browser: slider, buttons, arrow keys, Home and End.
 
     games: `Games`, or one transcript such as `"f5d6c3"`; `game` says which of the games.
@@ -136,8 +136,8 @@ def _rows(name: str, array, games: Games, game: int) -> np.ndarray:
 
 
 def heat_limits(values: np.ndarray, limits, names) -> tuple[float, float]:
-    """What a heat map of floats runs from and to: `limits`, or what the values reach, symmetric about 0 where
-    they have both signs. Raises OthelloEduError for what cannot be drawn as one.
+    """The limits of a heat map of floats: those given, or the least and the greatest value, made symmetric
+    about 0 where they have both signs. Raises OthelloEduError for values or limits that no heat map can show.
     """
     if names is not None:
         raise OthelloEduError("names are for labels, and these values are floats: give integers, or no names")
@@ -168,7 +168,7 @@ def _encode_heat(values: np.ndarray, limits, names) -> dict:
 
 
 def label_names(values: np.ndarray, limits, names) -> list[str]:
-    """A name for each label 0, 1, …, by default its number. Raises OthelloEduError for what are no labels."""
+    """A name for each label 0, 1, …, by default its number. Raises OthelloEduError for what does not fit."""
     if limits is not None:
         raise OthelloEduError(
             "limits are for a heat map, and these values are labels: give floats, or no limits"

@@ -1,13 +1,13 @@
-// LayerExplorer: play a game, and see layer by layer the board that a network believes in, the moves it would
-// play, and the features that fire.
+// LayerExplorer: play a game, and see layer by layer the board that a probe reads from a network, the moves it would
+// play, and the features that are active.
 
-import { capital, element, key, numberScale, ownKeys, scaleKeys, swatch } from "./board.js";
-import { believedBoard, believedTable, readingOf } from "./believed.js";
-import { kernelOf } from "./kernel.js";
-import { mindOf } from "./mind.js";
+import { backendOf } from "./backends.js";
+import { capitalize, captureKeys, element, legendEntry, numberScale, scaleLegend, swatch } from "./board.js";
+import { connectKernel } from "./kernel.js";
 import { parseSquare, squareName, transcript, whyNoFlip } from "./othello.js";
 import { discToFlip, nextMoves, percent, stageName, strongestFeatures } from "./panels.js";
-import { gameOf, makePlayable } from "./playable.js";
+import { createGame, makePlayable } from "./playable.js";
+import { decodeBoard, largeBoard, smallBoard } from "./probe_boards.js";
 import { refuted, stablePaper, stableSound } from "./stability.js";
 
 const WATCHED = ["moves", "ply", "stage", "compare", "flip", "drawing"];
@@ -19,20 +19,20 @@ const DRAWINGS = {
   paper: { text: "stable by the paper's rule", name: "stable by the paper's rule", mask: ({ board, size }) => stablePaper(board, size) },
   proven: { text: "proven stable", name: "proven stable", mask: ({ board, size }) => stableSound(board, size) },
   refuted: {
-    text: `not stable: turned over in one of ${PLAYOUTS} games played on`, name: "seen to be turned over",
+    text: `not stable: turned over in one of ${PLAYOUTS} games played on`, name: "shown to be turned over",
     mask: (position) => refuted(position, PLAYOUTS, 0),
   },
 };
 
 export function render({ model, el }) {
-  const kernel = kernelOf(model, "explorer");
+  const connection = connectKernel(model, "explorer");
   const state = (name) => model.get(name);
   const change = (changes) => {
     for (const [name, value] of Object.entries(changes)) model.set(name, value);
     model.save_changes();
-    kernel.look();
+    connection.check();
   };
-  const game = gameOf({
+  const game = createGame({
     size: state("board_size"),
     read: () => ({ moves: state("moves"), ply: state("ply") }),
     write: ({ moves, ply }) => change({ moves, ply, flip: "" }),
@@ -53,13 +53,13 @@ export function render({ model, el }) {
   const slider = element("input", { type: "range", min: 0, step: 1, "aria-label": "Stage" });
   const sliderText = element("span", { class: "oe-stage-name" });
   const compare = element("select", {});
-  const large = [0, 1].map(() => {
-    const board = believedTable(game.size, "The board as this stage has it"), caption = element("figcaption");
+  const largeBoards = [0, 1].map(() => {
+    const board = largeBoard(game.size, "The board as this stage has it"), caption = element("figcaption");
     return { board, caption, root: element("figure", { class: "oe-believed" }, [caption, board.root]) };
   });
   const summary = element("p", { class: "oe-summary", role: "status", "aria-live": "polite" });
   const next = nextMoves(squares), flip = discToFlip(squares);
-  const features = strongestFeatures(game.size, (stage, feature) => mind.excites(stage, feature),
+  const features = strongestFeatures(game.size, (stage, feature) => backend.topExamples(stage, feature),
     (moves) => change({ moves: transcript(moves), ply: moves.length, flip: "" }));
   const section = (name, nodes) => element("section", { "aria-label": name }, [element("p", { class: "oe-part" }, [name]), ...nodes]);
   const networkSide = element("div", { class: "oe-explorer-mind" }, [
@@ -69,7 +69,7 @@ export function render({ model, el }) {
       element("div", { class: "oe-moves" }, [
         element("label", {}, ["stage", slider]), sliderText, element("label", {}, ["compare with", compare]),
       ]),
-      element("div", { class: "oe-pair" }, large.map(({ root }) => root)), summary,
+      element("div", { class: "oe-pair" }, largeBoards.map(({ root }) => root)), summary,
     ]),
     section("The moves that it would play", next.nodes),
     section("Turn over a disc in its mind", flip.nodes),
@@ -77,33 +77,35 @@ export function render({ model, el }) {
   ]);
   const root = element("div", { class: "oe-widget oe-explorer", role: "group", "aria-label": state("title") }, [
     element("p", { class: "oe-title", "aria-hidden": "true" }, [state("title")]),
-    kernel.notice,
+    connection.notice,
     element("div", { class: "oe-columns" }, [boardSide, networkSide]),
   ]);
 
-  let mind = null, seen = null, why = "Nothing has been read yet: the network is being loaded.", asked = 0, small = [], gone = false;
-  const stage = () => Math.min(state("stage"), small.length - 1);
+  // shown: what the backend gave for the position, or null; then whyNothing says why.
+  let backend = null, shown = null, whyNothing = "Nothing has been read yet: the network is being loaded.";
+  let lastRequest = 0, stageBoards = [], removed = false;
+  const stage = () => Math.min(state("stage"), stageBoards.length - 1);
 
   // A small board for each stage; made before the network is there, so that the page does not jump when it comes.
   function makeStages(n) {
-    if (n === small.length) return;
+    if (n === stageBoards.length) return;
     slider.max = n - 1;
-    small = Array.from({ length: n }, (_, k) => {
-      const board = believedBoard(game.size);
+    stageBoards = Array.from({ length: n }, (_, k) => {
+      const board = smallBoard(game.size);
       const button = element("button", { type: "button", class: "oe-stage" }, [board.root, element("span", {}, [`${k}`])]);
       button.onclick = () => change({ stage: k });
       return { board, button };
     });
-    strip.replaceChildren(...small.map(({ button }) => button));
-    compare.replaceChildren(element("option", { value: -1 }, ["none"]), ...small.map((_, k) => element("option", { value: k }, [`stage ${k}`])));
+    strip.replaceChildren(...stageBoards.map(({ button }) => button));
+    compare.replaceChildren(element("option", { value: -1 }, ["none"]), ...stageBoards.map((_, k) => element("option", { value: k }, [`stage ${k}`])));
   }
 
-  function begin(found) {
-    if (gone) return found.close?.();
-    mind = found;
-    mind.woke = update;
-    makeStages(mind.stages);
-    const own = state("about").library ?? [], games = own.length ? own : mind.about.library ?? [];
+  function connect(loaded) {
+    if (removed) return loaded.close?.();
+    backend = loaded;
+    backend.onResponsive = update;
+    makeStages(backend.stages);
+    const ownGames = state("about").library ?? [], games = ownGames.length ? ownGames : backend.about.library ?? [];
     library.append(...games.map(({ name }, at) => element("option", { value: at }, [name])));
     library.hidden = !games.length;
     library.onchange = () => {
@@ -115,28 +117,28 @@ export function render({ model, el }) {
     return update();
   }
 
-  // Ask the mind about the position, and draw what it says unless the position has changed meanwhile.
+  // Runs the backend on the position, and draws what it gives unless the position has changed meanwhile.
   async function update() {
     drawBoard(null); // at once, without the probabilities of the position before
-    if (!mind) return drawMind();
-    const number = (asked += 1), moves = game.moves;
-    let found = null, problem = "";
-    const refusal = mind.refusal(moves);
-    if (!refusal) {
+    if (!backend) return drawNetwork();
+    const number = (lastRequest += 1), moves = game.moves;
+    let result = null, problem = "";
+    const whyUnavailable = backend.whyUnavailable(moves);
+    if (!whyUnavailable) {
       try {
         const edit = editOf(state("flip"));
-        found = await mind.look(moves, edit ?? undefined);
-        found = { ...found, edit: mind.fixed ? null : edit, before: edit ? await mind.look(moves) : found };
+        result = await backend.run(moves, edit ?? undefined);
+        result = { ...result, edit: backend.readOnly ? null : edit, unedited: edit ? await backend.run(moves) : result };
       } catch (error) {
         problem = error.message;
       }
     }
-    if (number !== asked) return;
-    seen = found;
-    why = refusal || `Nothing has been read here: ${problem}.`;
+    if (number !== lastRequest) return;
+    shown = result;
+    whyNothing = whyUnavailable || `Nothing has been read here: ${problem}.`;
     message.textContent = problem;
-    drawMind();
-    drawBoard(seen);
+    drawNetwork();
+    drawBoard(shown);
   }
 
   // "d3" or "": the disc of that square, turned over from the chosen stage on; null where there is none.
@@ -147,59 +149,59 @@ export function render({ model, el }) {
   }
 
   // The true board, and on it what is wanted: probabilities of the next move, or the discs of a mask.
-  function drawBoard(known) {
+  function drawBoard(result) {
     const { mask, name } = DRAWINGS[state("drawing")], valueName = "probability of the next move";
     drawing.value = state("drawing");
-    const keys = [key(swatch("oe-last"), "played last"), key(swatch("oe-flipped"), "turned over"), key(swatch("oe-legal"), "legal")];
+    const entries = [legendEntry(swatch("oe-last"), "played last"), legendEntry(swatch("oe-flipped"), "turned over"), legendEntry(swatch("oe-legal"), "legal")];
     if (mask) {
       const marked = mask(game.position), n = squares.reduce((sum, square) => sum + (marked[square] ? 1 : 0), 0);
-      keys.unshift(key(swatch("oe-marked"), `${name} (${n})`));
+      entries.unshift(legendEntry(swatch("oe-marked"), `${name} (${n})`));
       parts.draw((square) => ({ marked: Boolean(marked[square]) && name }));
-    } else if (state("drawing") === "next" && known?.next) {
-      const scale = numberScale(0, Math.max(...known.next));
-      keys.unshift(...scaleKeys(scale, valueName));
-      parts.draw((square) => ({ value: known.next[square], valueName, scale }));
+    } else if (state("drawing") === "next" && result?.next) {
+      const scale = numberScale(0, Math.max(...result.next));
+      entries.unshift(...scaleLegend(scale, valueName));
+      parts.draw((square) => ({ value: result.next[square], valueName, scale }));
     } else {
       parts.draw();
     }
-    legend.replaceChildren(...keys);
+    legend.replaceChildren(...entries);
   }
 
-  function drawMind() {
+  function drawNetwork() {
     const { position } = game, chosen = stage();
-    const editAt = (k) => (seen.edit && k >= seen.edit.from ? seen.edit : null);
-    const readings = small.map((_, k) => (seen ? readingOf(seen.boards[k], position, game.size, editAt(k)) : null));
+    const editAt = (k) => (shown.edit && k >= shown.edit.from ? shown.edit : null);
+    const boards = stageBoards.map((_, k) => (shown ? decodeBoard(shown.boards[k], position, game.size, editAt(k)) : null));
     slider.value = chosen;
     slider.setAttribute("aria-valuetext", stageName(chosen));
     sliderText.textContent = stageName(chosen);
-    small.forEach(({ board, button }, k) => {
-      const text = seen ? `stage ${k}: ${readings[k].right} of ${readings[k].n} squares right` : `stage ${k}: nothing`;
-      board.draw(readings[k], seen && position);
+    stageBoards.forEach(({ board, button }, k) => {
+      const text = shown ? `stage ${k}: ${boards[k].nRight} of ${boards[k].nJudged} squares right` : `stage ${k}: nothing`;
+      board.draw(boards[k], shown && position);
       button.setAttribute("aria-label", text);
       button.title = text;
       button.setAttribute("aria-pressed", k === chosen);
     });
-    const second = state("compare") < small.length ? state("compare") : -1;
+    const second = state("compare") < stageBoards.length ? state("compare") : -1;
     compare.value = second;
     [chosen, second].forEach((k, at) => {
-      const { board, caption, root: figure } = large[at], other = second < 0 ? null : readings[at ? chosen : second];
+      const { board, caption, root: figure } = largeBoards[at], other = second < 0 ? null : boards[at ? chosen : second];
       figure.hidden = k < 0;
       if (k < 0) return;
-      caption.textContent = capital(stageName(k));
+      caption.textContent = capitalize(stageName(k));
       board.root.setAttribute("aria-label", `The board as stage ${k} has it`);
-      board.draw(readings[k], position, other);
+      board.draw(boards[k], position, other);
     });
-    summary.textContent = seen ? [chosen, second].filter((k) => k >= 0).map((k) => sentence(k, readings[k])).join(" ") : why;
-    next.draw(seen ? seen.next : undefined, position, seen?.edit);
-    const fixed = !seen ? " " : mind.fixed ? "Nothing can be turned over: the network itself is not here." : position.toMove ? "" : "The game is over.";
-    flip.draw(seen?.edit ? squareName(seen.edit.square) : "", position, chosen, seen?.next, seen?.before.next, fixed);
-    features.draw(seen?.features, chosen);
+    summary.textContent = shown ? [chosen, second].filter((k) => k >= 0).map((k) => describeStage(k, boards[k])).join(" ") : whyNothing;
+    next.draw(shown ? shown.next : undefined, position, shown?.edit);
+    const whyDisabled = !shown ? " " : backend.readOnly ? "Nothing can be turned over: the network itself is not here." : position.toMove ? "" : "The game is over.";
+    flip.draw(shown?.edit ? squareName(shown.edit.square) : "", position, chosen, shown?.next, shown?.unedited.next, whyDisabled);
+    features.draw(shown?.features, chosen);
   }
 
-  function sentence(k, { right, n, wrong, edited, sure }) {
+  function describeStage(k, { nRight, nJudged, wrong, edited, meanCertainty }) {
     const more = wrong.length > 8 ? ` and ${wrong.length - 8} more` : "";
     const list = wrong.length ? ` Wrong: ${wrong.slice(0, 8).map(squareName).join(", ")}${more}.` : "";
-    return `Stage ${k} has ${right} of ${n} squares right, sure by ${percent(sure)} on average.${edited === null ? "" : ` Turned over: ${squareName(edited)}.`}${list}`;
+    return `Stage ${k} has ${nRight} of ${nJudged} squares right, sure by ${percent(meanCertainty)} on average.${edited === null ? "" : ` Turned over: ${squareName(edited)}.`}${list}`;
   }
 
   slider.oninput = () => change({ stage: Number(slider.value) });
@@ -208,28 +210,28 @@ export function render({ model, el }) {
   drawing.onchange = () => change({ drawing: drawing.value });
 
   // One drawing for several changes at once: the moves and the place come together.
-  let waiting = false;
-  const soon = () => {
-    if (waiting) return;
-    waiting = true;
-    queueMicrotask(() => { waiting = false; update(); });
+  let scheduled = false;
+  const scheduleUpdate = () => {
+    if (scheduled) return;
+    scheduled = true;
+    queueMicrotask(() => { scheduled = false; update(); });
   };
-  for (const name of WATCHED) model.on(`change:${name}`, soon);
+  for (const name of WATCHED) model.on(`change:${name}`, scheduleUpdate);
   makeStages(state("about").config ? state("about").config.n_layer + 1 : state("given").stages ?? BOOK_STAGES);
   update();
-  ownKeys(root);
+  captureKeys(root);
   el.append(root);
   performance.mark("explorer-playable");
   message.textContent = "Loading the network …";
-  mindOf(model, kernel).then(begin, (error) => {
-    message.textContent = `${capital(error.message)}. The board can be played on; what the network thinks cannot be shown.`;
-    why = "Nothing can be read: the network is not here.";
-    drawMind();
+  backendOf(model, connection).then(connect, (error) => {
+    message.textContent = `${capitalize(error.message)}. The board can be played on; what the network thinks cannot be shown.`;
+    whyNothing = "Nothing can be read: the network is not here.";
+    drawNetwork();
   });
   return () => {
-    gone = true;
-    kernel.stop();
-    for (const name of WATCHED) model.off(`change:${name}`, soon);
-    mind?.close?.();
+    removed = true;
+    connection.stop();
+    for (const name of WATCHED) model.off(`change:${name}`, scheduleUpdate);
+    backend?.close?.();
   };
 }

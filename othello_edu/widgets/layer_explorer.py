@@ -1,4 +1,4 @@
-"""`LayerExplorer`: play a game, and see layer by layer the board that a network believes in."""
+"""`LayerExplorer`: play a game, and see layer by layer the board that a probe reads from a network."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -23,25 +23,29 @@ from .playable import PlayableGame
 
 N_STRONGEST = 6
 DRAWINGS = ("", "next", "paper", "proven", "refuted")
-_SURE_STEPS = 84
+_PROBABILITY_STEPS = 84
 
 
 class LayerExplorer(PlayableGame):
-    """The true board, the board that each stage believes in, the moves that the network would play, the
-    features that fire; and what happens if a disc is turned over in its mind.
+    """A game to play, and beside it what a network makes of it, layer by layer.
+
+    It shows the true board, the board that a probe reads at each stage, the moves that the network would
+    play, the features that are most active, and what changes when one disc is edited in the residual stream.
+
+    The network is one of three: `model`, in the kernel; `arrays`, computed before; or, with neither, the one
+    that the book's site brings along.
 
     model, probe: a network and a probe of all its stages, fitted on the 64 squares, or on those of its board
     (`LinearProbe().fit(streams, contents)`). saes: an autoencoder for each stage, or {stage: autoencoder}, if
-    features are wanted. games: where to look for what excites a feature. Without a model, the page brings the
-    book's network, if it is there (in the static site); in a notebook, give a model, or `arrays`:
-    probabilities of empty, mine and theirs along `moves`, [n_stages, n_plies, 64, 3], and of each square as
-    the next move, [n_plies, 64], or None. keep: with a model, let what it has along `moves` travel with the
-    widget (about 45 kB), for pages without a kernel.
+    features are wanted. games: where to look for positions at which a feature is active. keep: let what the
+    model has along `moves` travel with the widget (about 45 kB), for pages without a kernel.
+    arrays: probabilities of empty, mine and theirs along `moves`, [n_stages, n_plies, 64, 3], and of each
+    square as the next move, [n_plies, 64], or None. board_size: for `arrays`; a model knows its own.
 
     moves, ply: the game to begin with. stage: the chosen one; compare: another, -1 for none. flip: a square
-    whose disc is turned over in the network's mind, from the chosen stage on; "" for none. drawing: what is
-    drawn on the true board: "", "next", or a notion of stability, "paper", "proven", "refuted". library:
-    games to begin with, {"name": …, "moves": …, "ply": …}. board_size: for `arrays`; a model knows its own.
+    whose disc is edited to the other colour, from the chosen stage on; "" for none. drawing: what is drawn on
+    the true board: "", "next", or a notion of stability, "paper", "proven", "refuted". library: games to
+    begin with, {"name": …, "moves": …, "ply": …}.
 
     Raises OthelloEduError where probe, autoencoders, arrays and model do not fit each other, and as
     `BoardWidget`. `flip` must be the square of a disc; it is dropped when the game takes that away.
@@ -51,10 +55,10 @@ class LayerExplorer(PlayableGame):
 
     stage = traitlets.Int(0).tag(sync=True)
     compare = traitlets.Int(-1).tag(sync=True)
-    flip = traitlets.Unicode("").tag(sync=True)  # a square whose disc is turned over in the network's mind
+    flip = traitlets.Unicode("").tag(sync=True)  # a square whose disc is edited in the residual stream
     drawing = traitlets.Unicode("").tag(sync=True)
     about = traitlets.Dict(read_only=True).tag(sync=True)  # of the kernel's network; empty: the page's
-    given = traitlets.Dict(read_only=True).tag(sync=True)  # what came along: see `GivenMind` in mind.js
+    given = traitlets.Dict(read_only=True).tag(sync=True)  # arrays: see `_packed`
 
     def __init__(
         self,
@@ -79,7 +83,7 @@ class LayerExplorer(PlayableGame):
             raise OthelloEduError("give a model and a probe of its stages, or neither")
         if arrays is not None and model is not None:
             raise OthelloEduError("give a model or arrays, not both")
-        about, given, n_stages = {"library": list(library)}, {}, 9
+        about, packed, n_stages = {"library": list(library)}, {}, 9
         if model is not None:
             n_stages, board_size = model.n_stages, model.config.board_size
             probe = _on_grid(probe, board_size)
@@ -100,16 +104,16 @@ class LayerExplorer(PlayableGame):
             about["network"] = fingerprint(model)
         moves = Games.from_transcripts([moves], board_size).transcript(0)
         if keep and model is not None:
-            arrays = _along(model, probe, moves)
+            arrays = _arrays_along(model, probe, moves)
         if arrays is not None:
-            given = _packed(moves, board_size, *arrays)
-            n_stages = given["stages"]
+            packed = _packed(moves, *arrays)
+            n_stages = packed["stages"]
         self._model, self._probe, self._saes, self._games = model, probe, saes, games
         self._n_stages = n_stages
-        more = {"about": about, "given": given, "compare": compare, "flip": flip, "drawing": drawing}
-        more["stage"] = n_stages - 1 if stage is None else stage
-        super().__init__(moves, board_size, ply, title, **more)
-        self.on_msg(self._answer)
+        traits = {"about": about, "given": packed, "compare": compare, "flip": flip, "drawing": drawing}
+        traits["stage"] = n_stages - 1 if stage is None else stage
+        super().__init__(moves, board_size, ply, title, **traits)
+        self.on_msg(self._on_request)
 
     @traitlets.validate("stage")
     def _check_stage(self, proposal):
@@ -139,7 +143,7 @@ class LayerExplorer(PlayableGame):
         return proposal["value"]
 
     def _why_no_flip(self, name):
-        """Why the disc of a square cannot be turned over in the network's mind, or ""."""
+        """Why the disc of a square cannot be edited, or ""."""
         if name not in ("", *SQUARE_NAMES):
             return f"{name!r} is not a square"
         if name and not self.board.contents[parse_square(name)]:
@@ -151,24 +155,25 @@ class LayerExplorer(PlayableGame):
         if self._why_no_flip(self.flip):
             self.flip = ""
 
-    def _answer(self, _, question, buffers):
+    def _on_request(self, _, request, buffers):
         try:
-            content, data = self._found(question)
+            content, data = self._response(request)
         except Exception as error:  # whatever it is, the reader should see it
             content, data = {"error": str(error)}, None
-        self.send({"id": question.get("id")} | content, data)
+        self.send({"id": request.get("id")} | content, data)
 
-    def _found(self, question):
+    def _response(self, request):
+        """Content and buffers of the message that answers a request of `KernelBackend` in `backends.js`."""
         if self._model is None:
             raise OthelloEduError("this explorer has no model in the kernel: LayerExplorer(model, probe)")
-        if "feature" in question:
-            return {"examples": self._examples(int(question["stage"]), int(question["feature"]))}, None
-        boards, following, features = self._look(question["moves"], question.get("edit"))
-        return {"features": features}, [boards.tobytes(), following.tobytes()]
+        if "feature" in request:
+            return {"examples": self._top_examples(int(request["stage"]), int(request["feature"]))}, None
+        boards, next_moves, features = self._run_network(request["moves"], request.get("edit"))
+        return {"features": features}, [boards.tobytes(), next_moves.tobytes()]
 
     @torch.no_grad()
-    def _look(self, moves, edit=None):
-        """What the network has after a line of moves: see `mind.js`."""
+    def _run_network(self, moves, edit=None):
+        """What the network has after a line of moves: boards, next moves, features, as in `backends.js`."""
         line = "".join(SQUARE_NAMES[int(square)] for square in moves)
         games = Games.from_transcripts([line], self.board_size)
         read = tokens(games)[:, : len(moves)]
@@ -182,20 +187,20 @@ class LayerExplorer(PlayableGame):
         logits, cache = self._model.run_with_cache(read, edits, ["resid_post"])
         streams = cache["resid_post"][:, 0, -1:]  # [n_stages, 1, d_model]
         boards = self._probe.logits(streams)[:, 0].softmax(-1)
-        following = np.zeros(64, np.float32)
+        next_moves = np.zeros(64, np.float32)
         squares = move_squares(self.board_size)[1:]
-        following[squares] = logits[0, -1, 1:].softmax(-1).numpy()
+        next_moves[squares] = logits[0, -1, 1:].softmax(-1).numpy()
         features = None if self._saes is None else [[] for _ in streams]
         for stage, sae in (self._saes or {}).items():
             value, feature = sae.encode(streams[stage, 0]).topk(N_STRONGEST)
             features[stage] = [
                 {"feature": int(f), "value": float(v)} for f, v in zip(feature, value, strict=True) if v > 0
             ]
-        return boards.numpy().astype(np.float32), following, features
+        return boards.numpy().astype(np.float32), next_moves, features
 
     @torch.no_grad()
-    def _examples(self, stage, feature):
-        """The positions of `games` that excite a feature most, of each game at most one."""
+    def _top_examples(self, stage, feature):
+        """The positions of `games` at which a feature is most active, at most one of each game."""
         if stage not in (self._saes or {}) or self._games is None:
             return []
         code = self._saes[stage].encode(residual_streams(self._model, self._games, [stage])[0])[..., feature]
@@ -221,18 +226,21 @@ def _on_grid(probe, board_size):
 
 
 @torch.no_grad()
-def _along(model, probe, moves):
-    """What a network has after each move of a line: boards and next moves, as `arrays` are."""
+def _arrays_along(model, probe, moves):
+    """What a network has after each move of a line: boards and next moves, as `arrays` of the widget are."""
     board_size, n_plies = model.config.board_size, min(len(moves) // 2, model.config.n_ctx)
     read = tokens(Games.from_transcripts([moves], board_size))[:, :n_plies]
     logits, cache = model.run_with_cache(read, names=["resid_post"])
-    following = np.zeros((n_plies, 64), np.float32)
-    following[:, move_squares(board_size)[1:]] = logits[0, :, 1:].softmax(-1).numpy()
-    return probe.logits(cache["resid_post"][:, 0]).softmax(-1).numpy(), following
+    next_moves = np.zeros((n_plies, 64), np.float32)
+    next_moves[:, move_squares(board_size)[1:]] = logits[0, :, 1:].softmax(-1).numpy()
+    return probe.logits(cache["resid_post"][:, 0]).softmax(-1).numpy(), next_moves
 
 
-def _packed(moves, board_size, boards, following=None) -> dict:
-    """The arrays of one line of moves as `GivenMind` reads them: a byte a square, its kind and how sure."""
+def _packed(moves, boards, next_moves=None) -> dict:
+    """The arrays of one line of moves, packed for `ArraysBackend` in `backends.js`.
+
+    Of each square one byte: its likeliest kind, and that kind's probability in steps from a third to one.
+    """
     boards, n_moves = np.asarray(boards, np.float32), len(moves) // 2
     if boards.ndim != 4 or boards.shape[2:] != (64, 3) or not 0 < boards.shape[1] <= n_moves:
         raise OthelloEduError(
@@ -242,15 +250,15 @@ def _packed(moves, board_size, boards, following=None) -> dict:
     if not np.isfinite(boards).all() or np.abs(boards.sum(-1) - 1).max() > 1e-3 or boards.min() < 0:
         raise OthelloEduError("boards must be probabilities: of empty, mine and theirs, which add up to one")
     n_stages, n_plies = boards.shape[:2]
-    given = {"moves": moves, "stages": n_stages}
-    sure = np.clip(np.rint((3 * boards.max(-1) - 1) / 2 * _SURE_STEPS), 0, _SURE_STEPS)
-    given["boards"] = _base64(((_SURE_STEPS + 1) * boards.argmax(-1) + sure).astype(np.uint8))
-    if following is not None:
-        following = np.asarray(following, np.float32)
-        if following.shape != (n_plies, 64):
-            raise OthelloEduError(f"next moves have shape {following.shape}; they need ({n_plies}, 64)")
-        given["next"] = _base64(following.astype("<f2"))
-    return given
+    packed = {"moves": moves, "stages": n_stages}
+    steps = np.clip(np.rint((3 * boards.max(-1) - 1) / 2 * _PROBABILITY_STEPS), 0, _PROBABILITY_STEPS)
+    packed["boards"] = _base64(((_PROBABILITY_STEPS + 1) * boards.argmax(-1) + steps).astype(np.uint8))
+    if next_moves is not None:
+        next_moves = np.asarray(next_moves, np.float32)
+        if next_moves.shape != (n_plies, 64):
+            raise OthelloEduError(f"next moves have shape {next_moves.shape}; they need ({n_plies}, 64)")
+        packed["next"] = _base64(next_moves.astype("<f2"))
+    return packed
 
 
 def _base64(values) -> str:

@@ -16,9 +16,9 @@ export function readSafetensors(buffer) {
     if (name === "__metadata__") continue;
     const [from, to] = entry.data_offsets.map((offset) => 8 + headerLength + offset);
     if (to > buffer.byteLength) throw new Error(`the file of weights is cut off in ${name}`);
-    const read = READERS[entry.dtype];
-    if (!read) throw new Error(`${name} is of type ${entry.dtype}; known are ${Object.keys(READERS).join(", ")}`);
-    tensors.set(name, { shape: entry.shape, data: read(buffer.slice(from, to)) });
+    const decode = READERS[entry.dtype];
+    if (!decode) throw new Error(`${name} is of type ${entry.dtype}; known are ${Object.keys(READERS).join(", ")}`);
+    tensors.set(name, { shape: entry.shape, data: decode(buffer.slice(from, to)) });
   }
   return tensors;
 }
@@ -40,9 +40,9 @@ const READERS = {
 let halfTable = null;
 function half(bits) {
   const exponent = (bits >> 10) & 31, fraction = bits & 1023;
-  const size = exponent === 0 ? fraction * 2 ** -24
+  const magnitude = exponent === 0 ? fraction * 2 ** -24
     : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15);
-  return bits >> 15 ? -size : size;
+  return bits >> 15 ? -magnitude : magnitude;
 }
 
 export function decodeFloat16(halves) {
@@ -128,53 +128,53 @@ export class Network {
     this.head = get("head.weight");
     [this.vocab, this.context] = [this.token.shape[0], this.position.shape[0]];
     const D = this.d_model;
-    this.room = { normed: new Float32Array(D), qkv: new Float32Array(3 * D), mixed: new Float32Array(D), added: new Float32Array(D), hidden: new Float32Array(4 * D), scores: new Float32Array(this.context) };
-    this.cache = this.blocks.map(() => ({ keys: new Float32Array(this.context * D), values: new Float32Array(this.context * D) }));
-    this.read = []; // the tokens whose keys and values are kept, each with its streams and logits
+    this.scratch = { normed: new Float32Array(D), qkv: new Float32Array(3 * D), mixed: new Float32Array(D), added: new Float32Array(D), hidden: new Float32Array(4 * D), scores: new Float32Array(this.context) };
+    this.kvCache = this.blocks.map(() => ({ keys: new Float32Array(this.context * D), values: new Float32Array(this.context * D) }));
+    this.steps = []; // of the tokens whose keys and values are kept, each with its streams and logits
   }
 
-  // What the network has after each of the tokens: [{token, streams [n_layer + 1][d_model], logits}]. What it
-  // has read before is not read again, as far as the tokens agree.
+  // What the network has after each of the tokens: [{token, streams [n_layer + 1][d_model], logits}]. Tokens
+  // that it has read before in the same places are not read again.
   run(tokens) {
     if (tokens.length > this.context) throw new Error(`this network reads at most ${this.context} moves`);
-    let same = 0;
-    while (same < tokens.length && same < this.read.length && this.read[same].token === tokens[same]) same += 1;
-    this.read.length = same;
-    for (const token of tokens.slice(same)) this.read.push(this.step(token, this.read.length));
-    return this.read.slice();
+    let shared = 0;
+    while (shared < tokens.length && shared < this.steps.length && this.steps[shared].token === tokens[shared]) shared += 1;
+    this.steps.length = shared;
+    for (const token of tokens.slice(shared)) this.steps.push(this.step(token, this.steps.length));
+    return this.steps.slice();
   }
 
   // The same for the last of the tokens alone, whose stream `edit(stage, stream)` may change at every stage.
   runEdited(tokens, edit) {
     const last = tokens.length - 1;
     this.run(tokens.slice(0, last));
-    return this.step(tokens[last], last, edit); // overwrites keys at `last`, which `read` does not count
+    return this.step(tokens[last], last, edit); // overwrites keys at `last`, which `steps` does not count
   }
 
   step(token, at, edit) {
     const D = this.d_model, x = new Float32Array(D);
     for (let i = 0; i < D; i += 1) x[i] = this.token.data[token * D + i] + this.position.data[at * D + i];
     const streams = [];
-    const keep = () => {
+    const record = () => {
       edit?.(streams.length, x);
       streams.push(x.slice());
     };
-    keep();
+    record();
     this.blocks.forEach((block, index) => {
-      this.attend(block, this.cache[index], x, at);
-      this.think(block, x);
-      keep();
+      this.addAttention(block, this.kvCache[index], x, at);
+      this.addMLP(block, x);
+      record();
     });
     return { token, streams, logits: this.logits(x) };
   }
 
   // x += what attention brings from this move and those before it.
-  attend({ ln1, qkv, out }, { keys, values }, x, at) {
-    const D = this.d_model, width = D / this.n_head, { normed, mixed, added, scores } = this.room;
-    linear(qkv.weight, layerNorm(x, ln1.weight, ln1.bias, normed), this.room.qkv, qkv.bias);
-    const query = this.room.qkv.subarray(0, D);
-    keys.set(this.room.qkv.subarray(D, 2 * D), at * D);
-    values.set(this.room.qkv.subarray(2 * D), at * D);
+  addAttention({ ln1, qkv, out }, { keys, values }, x, at) {
+    const D = this.d_model, width = D / this.n_head, { normed, mixed, added, scores } = this.scratch;
+    linear(qkv.weight, layerNorm(x, ln1.weight, ln1.bias, normed), this.scratch.qkv, qkv.bias);
+    const query = this.scratch.qkv.subarray(0, D);
+    keys.set(this.scratch.qkv.subarray(D, 2 * D), at * D);
+    values.set(this.scratch.qkv.subarray(2 * D), at * D);
     mixed.fill(0);
     for (let from = 0; from < D; from += width) {
       let largest = -Infinity, total = 0;
@@ -186,8 +186,8 @@ export class Network {
       }
       for (let j = 0; j <= at; j += 1) total += scores[j] = Math.exp(scores[j] - largest);
       for (let j = 0; j <= at; j += 1) {
-        const share = scores[j] / total;
-        for (let i = from; i < from + width; i += 1) mixed[i] += share * values[j * D + i];
+        const weight = scores[j] / total;
+        for (let i = from; i < from + width; i += 1) mixed[i] += weight * values[j * D + i];
       }
     }
     linear(out.weight, mixed, added, out.bias);
@@ -195,8 +195,8 @@ export class Network {
   }
 
   // x += what the MLP makes of it.
-  think({ ln2, up, down }, x) {
-    const { normed, hidden, added } = this.room;
+  addMLP({ ln2, up, down }, x) {
+    const { normed, hidden, added } = this.scratch;
     linear(up.weight, layerNorm(x, ln2.weight, ln2.bias, normed), hidden, up.bias);
     for (let i = 0; i < hidden.length; i += 1) hidden[i] = gelu(hidden[i]);
     linear(down.weight, hidden, added, down.bias);
@@ -219,18 +219,18 @@ export function softmax(logits, from = 1) {
   return p;
 }
 
-// Changes a stream so that a probe, which prefers one kind on a square by some margin, prefers the other by as
-// much: the shortest way there, as `probe_edits` goes it. Where it already does, nothing changes.
-export function push({ weight, bias, kinds }, stream, square, from, to) {
+// Pushes a stream along the difference of a probe's two directions until the probe prefers the kind `to` on a square by
+// the margin by which it preferred `from`, as `probe_edits` does. Where it prefers `to` already, nothing changes.
+export function pushStream({ weight, bias, kinds }, stream, square, from, to) {
   const D = stream.length, [a, b] = [square * kinds + from, square * kinds + to];
-  let margin = bias[b] - bias[a], length = 0;
+  let margin = bias[b] - bias[a], squaredLength = 0;
   for (let i = 0; i < D; i += 1) {
-    const way = weight[b * D + i] - weight[a * D + i];
-    margin += way * stream[i];
-    length += way * way;
+    const difference = weight[b * D + i] - weight[a * D + i];
+    margin += difference * stream[i];
+    squaredLength += difference * difference;
   }
   if (margin >= 0) return;
-  for (let i = 0; i < D; i += 1) stream[i] -= (2 * margin * (weight[b * D + i] - weight[a * D + i])) / length;
+  for (let i = 0; i < D; i += 1) stream[i] -= (2 * margin * (weight[b * D + i] - weight[a * D + i])) / squaredLength;
 }
 
 // The activations of an autoencoder's features: weight [features, d_model], bias [features], ReLU; with k, only

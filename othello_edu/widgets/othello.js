@@ -67,7 +67,7 @@ export function start(size = 8) {
 export function play(position, square) {
   const { size, toMove } = position;
   const flipped = toMove ? flips(position.board, square, toMove, size) : [];
-  if (!flipped.length) throw new Error(whyNot(position, square));
+  if (!flipped.length) throw new Error(whyIllegal(position, square));
   const board = position.board.slice();
   for (const disc of [square, ...flipped]) board[disc] = toMove;
   const other = 3 - toMove;
@@ -78,7 +78,7 @@ export function play(position, square) {
   return { size, board, toMove: next, legal, last: square, mover: toMove, flipped, passed: next === toMove ? other : 0 };
 }
 
-function whyNot({ size, board, toMove, legal }, square) {
+function whyIllegal({ size, board, toMove, legal }, square) {
   const name = squareName(square);
   if (!toMove) return `${name} cannot be played: the game is over`;
   const inside = lines(size);
@@ -123,12 +123,12 @@ export function parseTranscript(text, size = 8) {
   const moves = [], passes = [];
   let result = null;
   for (const { 0: word, groups } of text.toLowerCase().replace(/#[^\n]*/g, " ").matchAll(TRANSCRIPT_WORD)) {
-    const here = `Move ${moves.length + 1}`, short = [...word].slice(0, 20).join("");
-    if (result) throw new Error(`${here}: “${short}” follows the result ${result}`);
+    const where = `Move ${moves.length + 1}`, excerpt = [...word].slice(0, 20).join("");
+    if (result) throw new Error(`${where}: “${excerpt}” follows the result ${result}`);
     if (groups.square) moves.push(parseSquare(word));
     else if (groups.passed) passes.push(moves.length);
     else if (groups.result) result = word;
-    else if (groups.other) throw new Error(`${here}: “${short}” is neither a square (a1 to h8) nor a pass`);
+    else if (groups.other) throw new Error(`${where}: “${excerpt}” is neither a square (a1 to h8) nor a pass`);
   }
   const positions = replay(moves, size);
   for (const ply of passes) checkPasses(positions[ply], passes.filter((at) => at === ply).length, ply);

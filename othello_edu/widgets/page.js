@@ -6,48 +6,48 @@ import { element } from "./board.js";
 import { render } from "./layer_explorer.js";
 import { parseTranscript, replay, transcript, whyNoFlip } from "./othello.js";
 
-const KEPT = { moves: "", ply: 0, stage: 8, compare: -1, flip: "", drawing: "" };
+const DEFAULTS = { moves: "", ply: 0, stage: 8, compare: -1, flip: "", drawing: "" };
 const WRITE_AFTER_MS = 250; // browsers refuse an address that changes all the time
-const LONGEST = 1500, LONGEST_QUOTED = 20; // characters: a game of 60 moves with their numbers has some 700
+const MAX_LENGTH = 1500, MAX_QUOTED = 20; // characters: a game of 60 moves with their numbers has some 700
 
-const quoted = (text) => (text.length > LONGEST_QUOTED ? `${text.slice(0, LONGEST_QUOTED)}…` : text);
+const quoted = (text) => (text.length > MAX_QUOTED ? `${text.slice(0, MAX_QUOTED)}…` : text);
 
 // Which explorer of the page an address means, or 0 where it means none of them.
-const explorerOf = (hash) => (hash.includes("=") ? Number(new URLSearchParams(hash.slice(1, LONGEST)).get("explorer") ?? 1) : 0);
+const addressedExplorer = (hash) => (hash.includes("=") ? Number(new URLSearchParams(hash.slice(1, MAX_LENGTH)).get("explorer") ?? 1) : 0);
 
-// What an address says, checked; throws an Error for what is not a game or a place in it.
+// The state that an address leads to; throws an Error for what is not a game or a place in it.
 export function fromAddress(hash) {
-  if (hash.length > LONGEST) throw new Error(`it has ${hash.length} characters, and no position needs more than ${LONGEST}`);
-  const given = new URLSearchParams(hash.replace(/^#/, "")), found = { ...KEPT };
-  found.moves = transcript(parseTranscript(given.get("moves") ?? ""));
-  const whole = (name, low, high, otherwise) => {
-    const text = given.get(name) ?? `${otherwise}`;
+  if (hash.length > MAX_LENGTH) throw new Error(`it has ${hash.length} characters, and no position needs more than ${MAX_LENGTH}`);
+  const parameters = new URLSearchParams(hash.replace(/^#/, "")), state = { ...DEFAULTS };
+  state.moves = transcript(parseTranscript(parameters.get("moves") ?? ""));
+  const integer = (name, low, high, byDefault) => {
+    const text = parameters.get(name) ?? `${byDefault}`;
     if (!/^-?\d+$/.test(text) || Number(text) < low || Number(text) > high) throw new Error(`${name}=${quoted(text)} is not a number from ${low} to ${high}`);
     return Number(text);
   };
-  found.ply = whole("ply", 0, found.moves.length / 2, found.moves.length / 2);
-  found.stage = whole("stage", 0, 8, KEPT.stage);
-  found.compare = whole("compare", -1, 8, KEPT.compare);
-  found.flip = given.get("flip") ?? "";
-  const position = replay(parseTranscript(given.get("moves") ?? ""))[found.ply];
-  const whyNot = found.flip && whyNoFlip(position, found.flip);
-  if (whyNot) throw new Error(`flip=${quoted(found.flip)} after ${found.ply} moves: ${whyNot}`);
-  found.drawing = given.get("drawing") ?? "";
-  if (!["", "next", "paper", "proven", "refuted"].includes(found.drawing)) throw new Error(`drawing=${quoted(found.drawing)} is not known`);
-  return found;
+  state.ply = integer("ply", 0, state.moves.length / 2, state.moves.length / 2);
+  state.stage = integer("stage", 0, 8, DEFAULTS.stage);
+  state.compare = integer("compare", -1, 8, DEFAULTS.compare);
+  state.flip = parameters.get("flip") ?? "";
+  const position = replay(parseTranscript(parameters.get("moves") ?? ""))[state.ply];
+  const whyNot = state.flip && whyNoFlip(position, state.flip);
+  if (whyNot) throw new Error(`flip=${quoted(state.flip)} after ${state.ply} moves: ${whyNot}`);
+  state.drawing = parameters.get("drawing") ?? "";
+  if (!["", "next", "paper", "proven", "refuted"].includes(state.drawing)) throw new Error(`drawing=${quoted(state.drawing)} is not known`);
+  return state;
 }
 
-// The moves are always there: an address without any would lead to where the page begins.
+// The address of a state. It always has the moves: without any it would lead to where the page begins.
 export function toAddress(state, explorer = 1) {
-  const usual = { ...KEPT, moves: null, ply: state.moves.length / 2 };
-  const told = Object.keys(KEPT).filter((name) => state[name] !== usual[name]).map((name) => [name, state[name]]);
-  return `#${new URLSearchParams(explorer > 1 ? [["explorer", explorer], ...told] : told)}`;
+  const defaults = { ...DEFAULTS, moves: null, ply: state.moves.length / 2 };
+  const changed = Object.keys(DEFAULTS).filter((name) => state[name] !== defaults[name]).map((name) => [name, state[name]]);
+  return `#${new URLSearchParams(explorer > 1 ? [["explorer", explorer], ...changed] : changed)}`;
 }
 
 // A stand-in for the model that a widget manager would give. explorer: which one of the page this is, from 1.
 export function mount(el, start, explorer) {
-  const state = { ...KEPT, ...start, board_size: 8, about: {}, given: {}, title: "What the network believes" };
-  const listeners = {}, trouble = element("p", { class: "oe-error", role: "alert" });
+  const state = { ...DEFAULTS, ...start, board_size: 8, about: {}, given: {}, title: "What the network believes" };
+  const listeners = {}, problem = element("p", { class: "oe-error", role: "alert" });
   let timer = null;
   const model = {
     get: (name) => state[name],
@@ -63,21 +63,21 @@ export function mount(el, start, explorer) {
     on: (name, listener) => (listeners[name] ??= []).push(listener),
     off: (name, listener) => { listeners[name] = listeners[name].filter((other) => other !== listener); },
   };
-  const read = () => {
-    if (explorerOf(location.hash) !== explorer) return; // nor is an anchor of the page ours
+  const readAddress = () => {
+    if (addressedExplorer(location.hash) !== explorer) return; // nor is an anchor of the page ours
     clearTimeout(timer);
     try {
       for (const [name, value] of Object.entries(fromAddress(location.hash))) model.set(name, value);
-      trouble.textContent = "";
+      problem.textContent = "";
     } catch (error) {
-      trouble.textContent = `The address of this page does not lead to a position: ${error.message}.`;
+      problem.textContent = `The address of this page does not lead to a position: ${error.message}.`;
     }
   };
-  read();
+  readAddress();
   window.addEventListener("hashchange", () => {
-    read();
-    if (explorerOf(location.hash) === explorer) el.scrollIntoView({ block: "start" }); // the link may stand far below
+    readAddress();
+    if (addressedExplorer(location.hash) === explorer) el.scrollIntoView({ block: "start" }); // the link may stand far below
   });
-  el.append(trouble);
+  el.append(problem);
   return render({ model, el });
 }

@@ -1,12 +1,12 @@
 // The parts of a LayerExplorer that say what the network has: each is made once, and `draw` fills it.
 
 import { element } from "./board.js";
-import { believedBoard } from "./believed.js";
+import { smallBoard } from "./probe_boards.js";
 import { PLAYERS, replay, squareName } from "./othello.js";
 
 const SHOWN_MOVES = 8, SHOWN_CHANGES = 4, SHOWN_EXAMPLES = 4;
 export const percent = (p) => (p >= 0.9995 ? "100%" : p < 0.0005 ? "0%" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)}%`);
-const spoken = () => element("p", { class: "oe-summary", role: "status", "aria-live": "polite" });
+const liveParagraph = () => element("p", { class: "oe-summary", role: "status", "aria-live": "polite" });
 
 export const stageName = (stage) => (stage === 0 ? "stage 0: the embedding" : `stage ${stage}: after block ${stage}`);
 
@@ -37,47 +37,47 @@ export function nextMoves(squares) {
 
 // The choice of a disc to turn over, and the moves that change most when it is.
 export function discToFlip(squares) {
-  const choice = element("select", { "aria-label": "A disc to turn over in the network's mind" }), text = spoken();
+  const choice = element("select", { "aria-label": "A disc to turn over in the network's mind" }), text = liveParagraph();
   return {
     choice,
     nodes: [element("div", { class: "oe-moves" }, [choice]), text],
-    // flip: the name of a square, or "". why: the reason for which nothing can be turned over, or "".
-    draw(flip, position, stage, next, before, why) {
+    // flip: the name of a square, or "". whyDisabled: why nothing can be turned over, or "".
+    draw(flip, position, stage, next, before, whyDisabled) {
       const discs = [...squares].filter((square) => position.board[square]);
       choice.replaceChildren(element("option", { value: "" }, ["none"]), ...discs.map((square) =>
         element("option", { value: squareName(square) }, [`${squareName(square)} (${PLAYERS[position.board[square]]})`])));
       choice.value = flip;
-      choice.disabled = Boolean(why);
-      text.textContent = why;
-      if (why || !flip || !next) return;
-      const changes = [...squares].map((square) => [square, next[square] - before[square]])
+      choice.disabled = Boolean(whyDisabled);
+      text.textContent = whyDisabled;
+      if (whyDisabled || !flip || !next) return;
+      const largest = [...squares].map((square) => [square, next[square] - before[square]])
         .sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, SHOWN_CHANGES)
-        .map(([square, by]) => `${squareName(square)} ${by < 0 ? "−" : "+"}${percent(Math.abs(by))}`);
-      text.textContent = `From stage ${stage} on, ${flip} is read as the other colour. Moves that change most: ${changes.join(", ")}.`;
+        .map(([square, gain]) => `${squareName(square)} ${gain < 0 ? "−" : "+"}${percent(Math.abs(gain))}`);
+      text.textContent = `From stage ${stage} on, ${flip} is read as the other colour. Moves that change most: ${largest.join(", ")}.`;
     },
   };
 }
 
-// The features that fire most; each opens to show the positions that excite it most. examples(stage, feature): a
-// promise of these, [{moves, value}]; go(moves): called with the one that is chosen.
-export function strongestFeatures(size, examples, go) {
+// The features that fire most; each opens to show the positions at which it is most active. topExamples(stage,
+// feature): a promise of these, [{moves, value}]; goTo(moves): called with the one that is chosen.
+export function strongestFeatures(size, topExamples, goTo) {
   const root = element("div", { class: "oe-features" });
-  const opened = new Set(); // what a reader has opened stays open while the features come and go
+  const opened = new Set(); // features that a reader has opened: they stay open when they are drawn anew
   async function show(details, stage, feature) {
     if (details.querySelector(".oe-examples")) return;
     const row = element("div", { class: "oe-examples" });
     details.append(row);
     try {
-      const found = (await examples(stage, feature)).slice(0, SHOWN_EXAMPLES);
-      if (!found.length) row.textContent = "No positions to look for it in came with this network.";
-      for (const { moves, value } of found) {
-        const board = believedBoard(size);
+      const examples = (await topExamples(stage, feature)).slice(0, SHOWN_EXAMPLES);
+      if (!examples.length) row.textContent = "No positions to look for it in came with this network.";
+      for (const { moves, value } of examples) {
+        const board = smallBoard(size);
         board.draw(null, replay(moves, size).at(-1));
         const text = `feature ${feature} is ${value.toFixed(2)} after ${moves.length} moves, the last ${squareName(moves.at(-1))}. Go there.`;
         const button = element("button", { type: "button", class: "oe-stage", title: text, "aria-label": text }, [
           board.root, element("span", {}, [value.toFixed(2)]),
         ]);
-        button.onclick = () => go(moves);
+        button.onclick = () => goTo(moves);
         row.append(button);
       }
     } catch (error) {

@@ -18,7 +18,7 @@ def describe_position(board: Board) -> str:
     return " ".join(sentences)
 
 
-class Pictured:
+class PictureMixin:
     """Mixin of a widget with `moves`, `ply`, `board_size`, `title`: it leaves a picture of its position."""
 
     def _repr_mimebundle_(self, **kwargs):

@@ -4,29 +4,29 @@
 import { describeMove, drawSquare, element, iconButton, ICONS, makeBoard, setDisabled } from "./board.js";
 import { flips, parseSquare, parseTranscript, play, replay, transcript } from "./othello.js";
 
-// The moves of a game and the place in it, with undo and redo: moves after the place are those undone. `read`
-// and `write` connect it to where the state is kept: {moves: "f5d6", ply}.
-export function gameOf({ read, write, size }) {
+// A game with undo and redo: `ply` of its moves are on the board, those after it were undone. `read` and `write` connect
+// it to where the state is kept: {moves: "f5d6", ply}.
+export function createGame({ read, write, size }) {
   let text = null, positions = null;
-  const all = () => {
+  const replayed = () => {
     const { moves } = read();
     if (moves !== text) [text, positions] = [moves, replay((moves.match(/../g) ?? []).map(parseSquare), size)];
     return positions;
   };
-  const moves = () => all().slice(1).map((position) => position.last);
+  const moves = () => replayed().slice(1).map((position) => position.last);
   return {
     size,
-    get positions() { return all(); },
-    get ply() { return Math.min(read().ply, all().length - 1); },
-    get position() { return all()[this.ply]; },
-    get length() { return all().length - 1; },
+    get positions() { return replayed(); },
+    get ply() { return Math.min(read().ply, replayed().length - 1); },
+    get position() { return replayed()[this.ply]; },
+    get length() { return replayed().length - 1; },
     get moves() { return moves().slice(0, this.ply); },
     go(ply) { write({ moves: read().moves, ply: Math.max(0, Math.min(this.length, ply)) }); },
     // Throws an Error for a move that is not legal. What had been undone is forgotten, unless it was this move.
     play(square) {
       play(this.position, square);
-      const { ply } = this, known = moves();
-      const line = known[ply] === square ? known : [...known.slice(0, ply), square];
+      const { ply } = this, played = moves();
+      const line = played[ply] === square ? played : [...played.slice(0, ply), square];
       write({ moves: transcript(line), ply: ply + 1 });
     },
     // Throws an Error that names the first move that is wrong; the game stays as it was.
@@ -40,8 +40,8 @@ export function gameOf({ read, write, size }) {
 // The squares one step from a square in the direction of an arrow key, staying on the board.
 const ARROWS = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -8, ArrowDown: 8 };
 
-// The parts of a board that can be played on, and `draw(extra)`, which draws the game's position; extra is a
-// function from a square to what `drawSquare` takes. options: showLegal(), a function.
+// The parts of a board that can be played on, and `draw(options)`, which draws the game's position; options:
+// a function from a square to the options of `drawSquare`. showLegal: whether to show legal moves, a function.
 export function makePlayable(game, { showLegal = () => true } = {}) {
   const { root: board, cells } = makeBoard(game.size, { label: "Board. Arrow keys move, Enter plays, Backspace takes back.", playable: true });
   const status = element("p", { class: "oe-status", role: "status", "aria-live": "polite" });
@@ -56,8 +56,8 @@ export function makePlayable(game, { showLegal = () => true } = {}) {
       error.textContent = `${problem.message}. The board is unchanged.`;
     }
   };
-  // The one square that Tab leads to, however the focus came there.
-  const remember = (square) => {
+  // Tab leads to one square of the board: to the one that had the focus last.
+  const makeTabStop = (square) => {
     cells.get(focused).tabIndex = -1;
     focused = square;
     cells.get(square).tabIndex = 0;
@@ -71,11 +71,11 @@ export function makePlayable(game, { showLegal = () => true } = {}) {
   for (const [square, cell] of cells) {
     cell.onclick = () => attempt(() => game.play(square));
     cell.onpointerenter = (event) => event.pointerType === "mouse" && preview(square);
-    cell.onfocus = () => { remember(square); preview(square); };
+    cell.onfocus = () => { makeTabStop(square); preview(square); };
     cell.onblur = cell.onpointerleave = () => preview(null);
   }
   board.onkeydown = (event) => {
-    const { key } = event, again = key === "y" || (key.toLowerCase() === "z" && event.shiftKey);
+    const { key } = event, redo = key === "y" || (key.toLowerCase() === "z" && event.shiftKey);
     const control = event.ctrlKey || event.metaKey;
     if (event.altKey || (control && !["z", "y"].includes(key.toLowerCase()))) return;
     if (key in ARROWS && !control) {
@@ -83,7 +83,7 @@ export function makePlayable(game, { showLegal = () => true } = {}) {
       const sameRow = key === "ArrowUp" || key === "ArrowDown" || next >> 3 === focused >> 3;
       if (cells.has(next) && sameRow) cells.get(next).focus();
     } else if ((key === "Enter" || key === " ") && !control) attempt(() => game.play(focused));
-    else if (control && again) game.go(game.ply + 1);
+    else if (control && redo) game.go(game.ply + 1);
     else if (key === "Backspace" || control) game.go(game.ply + (event.shiftKey ? 1 : -1));
     else if (key === "Home") game.go(0);
     else if (key === "End") game.go(game.length);
@@ -122,11 +122,11 @@ export function makePlayable(game, { showLegal = () => true } = {}) {
     }
   };
 
-  function draw(extra = () => ({})) {
+  function draw(options = () => ({})) {
     const { position, ply } = game;
     for (const [square, cell] of cells) {
       const n = flips(position.board, square, position.toMove || 1, game.size).length;
-      drawSquare(cell, square, position, { showLegal: showLegal(), legalText: `legal, turns over ${n}`, ...extra(square) });
+      drawSquare(cell, square, position, { showLegal: showLegal(), legalText: `legal, turns over ${n}`, ...options(square) });
       cell.tabIndex = square === focused ? 0 : -1;
     }
     slider.max = game.length;
@@ -134,8 +134,8 @@ export function makePlayable(game, { showLegal = () => true } = {}) {
     slider.setAttribute("aria-valuetext", `move ${ply} of ${game.length}`);
     status.textContent = describeMove(game.positions, ply);
     if (document.activeElement !== field) field.value = transcript(game.moves);
-    for (const [button, off] of [[first, ply === 0], [back, ply === 0], [next, ply === game.length], [last, ply === game.length]]) {
-      setDisabled(button, off);
+    for (const [button, disabled] of [[first, ply === 0], [back, ply === 0], [next, ply === game.length], [last, ply === game.length]]) {
+      setDisabled(button, disabled);
     }
   }
   return { board, cells, controls, slider, status, error, moves, draw };

@@ -1,4 +1,4 @@
-"""What widgets with a board to play on have in common: a game, the place in it, and their checks."""
+"""What widgets with a board to play on share: a game, how many of its moves are played, and their checks."""
 
 import anywidget
 import traitlets
@@ -9,10 +9,10 @@ from ..engine import check_board_size
 from ..errors import OthelloEduError
 from ..games import Games
 from .modules import css
-from .picture import Pictured
+from .picture import PictureMixin
 
 
-class PlayableGame(Pictured, anywidget.AnyWidget):
+class PlayableGame(PictureMixin, anywidget.AnyWidget):
     """A game that the reader and the kernel may both change.
 
     moves: a transcript; ply: how many of its moves are on the board. Moves after `ply` are those that were
@@ -66,8 +66,8 @@ class PlayableGame(Pictured, anywidget.AnyWidget):
         return proposal["value"]
 
     @traitlets.observe("moves")
-    def _keep_place(self, change):
-        # With fewer moves than before, the place cannot lie behind the last one.
+    def _limit_ply(self, change):
+        # With fewer moves than before, ply cannot lie behind the last one.
         self.ply = min(self.ply, len(change["new"]) // 2)
 
     def __repr__(self) -> str:
