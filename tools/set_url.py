@@ -25,12 +25,14 @@ SKIPPED = {"_build", "build", "dist", "vendor", "runs"}
 # `google.colab` is among the loaded modules there and nowhere else; looking for it with find_spec raises
 # an error where no `google` package is installed at all.
 COLAB_CELL = """\
-# On Colab only: install the course's package. Anywhere else this cell does nothing.
+# On Colab: install the course's package. Elsewhere this cell does nothing.
 import importlib.util
 import sys
 
-if "google.colab" in sys.modules and not importlib.util.find_spec("othello_edu"):
-    %pip install -q "othello-edu[notebooks] @ git+{url}\""""
+on_colab = "google.colab" in sys.modules
+if on_colab and not importlib.util.find_spec("othello_edu"):
+    source = "git+{url}"
+    %pip install -q "othello-edu[notebooks] @ {{source}}\""""
 
 
 def repository_url(root: Path = ROOT) -> str:
