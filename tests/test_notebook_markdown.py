@@ -156,7 +156,7 @@ def test_folded_code_draws_a_figure(path):
     cells = nbformat.read(path, as_version=4).cells
     for cell, below in zip(cells, cells[1:], strict=False):
         folded = cell.metadata.get("jupyter", {}).get("source_hidden")
-        if folded and not cell.source.startswith("# On Colab only"):
+        if folded and not cell.source.startswith("# On Colab:"):
             assert below.cell_type == "markdown" and CAPTION.fullmatch(below.source), cell.source
             assert "hide-input" not in cell.metadata.get("tags", []), "one mark is enough"
 
