@@ -38,13 +38,14 @@ q1 = Question(
     misconceptions=[
         Misconception(
             _wraps_around,
-            "Your squares walk off the right edge and come back on the left, one row further down: h1 is "
-            "bit 7 and a2 is bit 8. A bitboard does not know where its rows end; you have to tell it.",
+            "Your squares leave the board at the right edge and come back on the left, one row further "
+            "down: h1 is bit 7 and a2 is bit 8. A shift does not stop at the end of a row; you have to mask "
+            "it.",
         ),
         Misconception(
             _grows,
-            "Your squares walk off the right edge and come back on the left, one row further down, and h8 "
-            "becomes bit 64, which is no square at all. Python's integers have no last bit.",
+            "Your squares leave the board at the right edge and come back on the left, one row further "
+            "down, and h8 becomes bit 64, which is no square at all. Python's integers have no highest bit.",
         ),
         Misconception(
             _masks_too_late,
@@ -96,7 +97,7 @@ q2 = Question(
     ),
     why=(
         "There are fewer positions than sequences, because some sequences meet again: a transposition. The "
-        "network of this course reads the sequence; what it can do next depends on the position alone."
+        "network of this course reads the sequence; which moves are legal next depends on the position alone."
     ),
     code="""
 positions = {oe.Board.start()}

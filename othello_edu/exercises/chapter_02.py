@@ -152,9 +152,9 @@ q2 = Question(
     misconceptions=[
         Misconception(
             _against_the_moves_played,
-            "You charge for the moves that were played. On average over all games that comes to the same, "
-            "but it adds the luck of these games. The divergence is from the uniform distribution over all "
-            "legal moves.",
+            "You charge for the moves that were played. Averaged over all possible games that gives the "
+            "same number, but here it adds the luck of these games. The divergence is from the uniform "
+            "distribution over all legal moves.",
         ),
         Misconception(
             _without_the_floor,

@@ -102,8 +102,8 @@ q1 = Question(
         ),
         Misconception(
             _columns,
-            "Your columns add up to one, not your rows. It is the move that looks whose attention is shared "
-            "out.",
+            "Your columns add up to one, not your rows. Each row shares out the attention of the move that "
+            "looks.",
         ),
         Misconception(
             _roles_swapped,
@@ -178,7 +178,7 @@ q2 = Question(
         ),
         Misconception(
             _over_everything,
-            "You take one mean and one spread of the whole table. Every move is then rescaled by all others, "
+            "You take one mean and one spread of the whole table. Every move is then rescaled by all moves, "
             "the later ones included.",
         ),
         Misconception(
@@ -190,7 +190,7 @@ q2 = Question(
         ),
         Misconception(
             _not_centred,
-            "You leave the mean in. This is another recipe, RMSNorm, which later networks use.",
+            "You leave the mean in. That is a different method, RMSNorm, which later networks use.",
         ),
         Misconception(
             _spread_only, "You compute the spread around the mean, but you do not subtract the mean from x."

@@ -58,7 +58,7 @@ q1 = Question(
         Misconception(
             _product,
             "You multiply the two ramps. Where they overlap, as in a short run, the rate is then lower than "
-            "either asks for.",
+            "either of them.",
         ),
         Misconception(
             _above_one, "Your rate rises above 1: the two ramps go on after they have met the ceiling."
@@ -90,8 +90,8 @@ q1 = Question(
         "(decay * n_steps)` at the last step, `n_steps - 1`. The rate is the smallest of the two and 1."
     ),
     why=(
-        "The smaller of two ramps wins and 1 is the ceiling. Both are counted in steps, so that the schedule "
-        "fits a run of any length."
+        "The rate is the smaller of the two ramps, and at most 1. Both are counted in steps, so that the "
+        "schedule fits a run of any length."
     ),
 )
 
@@ -191,7 +191,7 @@ q2 = Question(
         ),
         Misconception(
             _move_played,
-            "You ask whether the first choice is the move that was played. Several moves are legal, and the "
+            "You test whether the first choice is the move that was played. Several moves are legal, and the "
             "games choose among them at random.",
         ),
         Misconception(
@@ -214,7 +214,7 @@ q2 = Question(
         "among tokens 1 and up."
     ),
     why=(
-        "One question for each move to predict: is the token with the largest logit, padding aside, legal in "
+        "For each move to predict, one test: is the token with the largest logit, padding aside, legal in "
         "the position that has been read?"
     ),
 )

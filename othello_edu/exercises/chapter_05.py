@@ -85,7 +85,7 @@ q1 = Question(
     ),
     why=(
         "The truth decides which squares count, not the prediction. On these squares a probe has to know who "
-        "turned what over; that a square is taken it could read off the transcript."
+        "turned what over; the transcript alone tells that a square is taken."
     ),
 )
 
@@ -141,7 +141,7 @@ q2 = Question(
         Misconception(
             _chosen_on_the_test,
             "You choose the guesses on the games that you score them on. They fit those games better than "
-            "any others: what is learned, even a table of guesses, is learned on the training games.",
+            "new ones. Choose the guesses, like everything else that is fitted, on the training games.",
         ),
         Misconception(
             _scored_on_the_training,
@@ -159,8 +159,8 @@ q2 = Question(
         ),
         Misconception(
             _one_guess,
-            "You guess the same for every square at every ply. Whoever does not look at the network may "
-            "still know the square and the number of the move.",
+            "You guess the same for every square at every ply. Without the network you still know the "
+            "square and the number of the move.",
         ),
         Misconception(
             _masked_are_wrong,
@@ -176,7 +176,8 @@ q2 = Question(
         "`[3, time, 64]`. The largest count is the guess; compare it with every test game."
     ),
     why=(
-        "A table with one entry for each square and ply looks at no network and at no move. What it scores "
-        "on unseen games is where the credit of a probe begins. The package calls it `MajorityBaseline`."
+        "A table with one entry for each square and ply uses no network and no move. A probe deserves "
+        "credit only for what it scores above this table on unseen games. The package calls it "
+        "`MajorityBaseline`."
     ),
 )

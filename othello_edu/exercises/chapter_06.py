@@ -57,8 +57,8 @@ q1 = Question(
         ),
         Misconception(
             _first_choice,
-            "You look at the first choice only. It can stay legal on both boards, and then the count could "
-            "not see an edit at all.",
+            "You look at the first choice only. It can stay legal on both boards, and then the count would "
+            "not change with an edit at all.",
         ),
         Misconception(
             _more_than_its_share,
@@ -73,7 +73,7 @@ q1 = Question(
         Misconception(
             _least_likely, "You take the least likely moves: `argsort` puts the smallest number first."
         ),
-        Misconception(_right_moves, "You count the moves that are right. Which ones are wrong?"),
+        Misconception(_right_moves, "You count the moves that are right. Count the wrong ones."),
     ],
     advice=(
         "Let `k` be the number of legal moves. Mark the `k` likeliest moves in a second mask; a move is "

@@ -101,11 +101,11 @@ q1 = Question(
         Misconception(
             _no_relu, "Your features can be negative. What is below zero has to become zero, by the ReLU."
         ),
-        Misconception(_no_bias, "You leave out the bias, so every feature answers to half of all points."),
+        Misconception(_no_bias, "You leave out the bias, so every feature is active on half of all points."),
         Misconception(
             _bias_after_the_relu,
-            "You add the bias after the ReLU. A feature is then never silent: the line it is silent behind "
-            "is set by the bias inside.",
+            "You add the bias after the ReLU. A feature is then never silent. The bias inside the ReLU "
+            "decides where it is silent.",
         ),
         Misconception(_not_divided, "Neither term is divided by its size, `d` or `n`."),
         Misconception(_error_not_divided, "The error is not divided by the number of dimensions."),
@@ -121,7 +121,7 @@ q1 = Question(
             "lengths.",
         ),
         Misconception(_summed, "You add up the rows. Average them, or the loss grows with the batch."),
-        Misconception(_no_price, "Where is the price of activity?"),
+        Misconception(_no_price, "The price of activity is missing."),
     ],
     advice=(
         "First `h`, then the reconstruction with `W.T`. The error of each row is "
@@ -184,13 +184,13 @@ q2 = Question(
     misconceptions=[
         Misconception(
             _not_scaled,
-            "You compare dot products. A long column then looks like everybody's twin; a cosine divides by "
-            "both lengths.",
+            "You compare dot products. A long column then looks like a twin of every feature; a cosine "
+            "divides by both lengths.",
         ),
         Misconception(_rows_scaled, "You scale the rows. A feature is a column here."),
         Misconception(
             _other_way_round,
-            "You answer for the features of `other`. The question is who of `one` has a twin.",
+            "You answer for the features of `other`. The question is which features of `one` have a twin.",
         ),
         Misconception(
             _either_sign,
@@ -202,7 +202,8 @@ q2 = Question(
         ),
         Misconception(
             _average,
-            "You average over the features of `other`. A feature needs one twin, not everybody's likeness.",
+            "You average over the features of `other`. A feature needs one twin; it need not resemble all "
+            "features.",
         ),
         Misconception(_which_one, "You return which feature is nearest; the question is how near it is."),
     ],

@@ -60,8 +60,8 @@ q1 = Question(
     misconceptions=[
         Misconception(
             _ties_lost,
-            "You give ties to the other side. Where a feature is silent on both positions nobody has lost: "
-            "a feature that is silent everywhere would get 0 and seem to know the opposite.",
+            "You give ties to the other side. Where a feature is silent on both positions, neither side has "
+            "lost: a feature that is silent everywhere would get 0 and seem to know the opposite.",
         ),
         Misconception(
             _ties_won,
@@ -69,8 +69,8 @@ q1 = Question(
         ),
         Misconception(
             _ties_left_out,
-            "You leave the ties out. A feature that speaks once in a thousand positions, and is right, would "
-            "then be perfect, although it says nothing about the other 999.",
+            "You leave the ties out. A feature that is active at one of a thousand positions, and right "
+            "there, would then be perfect, although it says nothing about the remaining 999.",
         ),
         Misconception(
             _other_side,
@@ -88,7 +88,7 @@ q1 = Question(
         Misconception(
             _half_the_other_way,
             "You take the better of the two directions. A feature that is active where the tile is not mine "
-            "is below one half, and should be: the sign is part of what it says.",
+            "is below one half, and should be: the sign is part of what it tells.",
         ),
     ],
     advice=(
@@ -153,8 +153,8 @@ q2 = Question(
     misconceptions=[
         Misconception(
             _best_on_test,
-            "You look for the best feature on the test games. Then the test games have done the choosing, "
-            "and their score carries the luck of the winner.",
+            "You look for the best feature on the test games. Then the test games have been used to choose, "
+            "and the score on them includes the luck of the winner.",
         ),
         Misconception(
             _scored_where_chosen,
@@ -171,7 +171,7 @@ q2 = Question(
         ),
         Misconception(
             _average_of_all,
-            "This is the average over all features on the test games. One feature is meant, the chosen one.",
+            "This is the average over all features on the test games. Score the chosen feature only.",
         ),
         Misconception(
             _most_active,
@@ -181,10 +181,10 @@ q2 = Question(
     ],
     advice=(
         "Two steps, on two sets of games. `auroc(train_scores, train_labels[:, None])[:, 0].argmax()` names "
-        "a feature. What is the AUROC of that one on the other games?"
+        "a feature. What is the AUROC of this feature on the test games?"
     ),
     why=(
-        "The test games did not take part in the choice, so that the luck which helped the winner to win is "
-        "not in its score."
+        "The test games did not take part in the choice, so its score does not include the luck that helped "
+        "the winner to win."
     ),
 )

@@ -134,8 +134,8 @@ q1 = Question(
         ),
         Misconception(
             _chains_from_corners,
-            "You keep what hangs on a corner in its own colour. All of that is safe, but a disc can be safe "
-            "in other ways: where no filling ever encloses it.",
+            "You keep the discs that are joined to a corner by discs of their own colour. All of that is "
+            "safe, but a disc can be safe in other ways: where no filling ever encloses it.",
         ),
         Misconception(
             _next_move_only,
@@ -144,7 +144,7 @@ q1 = Question(
         ),
         Misconception(
             _left_to_right,
-            "You fill the empty squares in one fixed order. Which comes first decides what is enclosed.",
+            "You fill the empty squares in one fixed order. The order of filling decides what is enclosed.",
         ),
         Misconception(
             _taking_turns,

@@ -76,9 +76,8 @@ q1 = Question(
     misconceptions=[
         Misconception(
             _intervals_apart,
-            "You ask whether the two intervals lie apart. Both move together when the games change; what "
-            "both "
-            "owe to the games cancels in the difference, and only there.",
+            "You ask whether the two intervals lie apart. Both move together when the games change; the "
+            "part that comes from the games cancels in the difference, and only there.",
         ),
         Misconception(
             _means_only,
@@ -87,14 +86,13 @@ q1 = Question(
         ),
         Misconception(
             _against_the_mean,
-            "You hold our interval against one number of the rival. The rival's score depends on the "
+            "You compare our interval with one number of the rival. The rival's score depends on the "
             "games, too.",
         ),
         Misconception(
             _unpaired,
             "Your differences are of different resamples. Subtract row by row: row i of both is the same "
-            "draw "
-            "of games.",
+            "draw of games.",
         ),
         Misconception(
             _standard_error,
@@ -103,23 +101,21 @@ q1 = Question(
         ),
         Misconception(
             _one_standard_deviation,
-            "Your interval holds about two thirds of the resamples. Asked for were 95%.",
+            "Your interval holds about two thirds of the resamples. It should hold 95%.",
         ),
         Misconception(
             _every_resample,
-            "You demand that every resample agrees. That depends on how many there are; asked for was the "
-            "middle 95%.",
+            "You demand that every resample agrees. That depends on how many there are; use the middle 95%.",
         ),
         Misconception(_other_way, "You have the two the other way round: ahead means that *ours* is higher."),
     ],
     advice=(
         "Leave row 0 out. Subtract the rest row by row, take the quantiles 0.025 and 0.975 of the "
-        "differences, "
-        "and look at which side of 0 they lie."
+        "differences, and look at which side of 0 they lie."
     ),
     why=(
-        "Hard games are hard for both scores. In the difference of the same draw, that cancels; what is left "
-        "is what the two do differently."
+        "Hard games are hard for both scores. In the difference of the same draw, that cancels; what is "
+        "left is the difference between the two scores."
     ),
 )
 
@@ -197,11 +193,11 @@ q2 = Question(
         Misconception(
             _without_chance,
             "This is the mean of the best matches. The best of many random directions is far above 0, too: "
-            "where is that?",
+            "subtract it.",
         ),
         Misconception(
             _only_subtracted,
-            "You subtract what luck gets, and leave the scale. Identical dictionaries should get 1.",
+            "You subtract what luck gets, but do not rescale. Identical dictionaries should get 1.",
         ),
         Misconception(
             _same_number,
@@ -210,9 +206,8 @@ q2 = Question(
         ),
         Misconception(
             _mean_of_all,
-            "You take the mean over all pairs. Nearly all pairs have nothing to do with each other, in "
-            "any two "
-            "dictionaries.",
+            "You take the mean over all pairs. Nearly all pairs have nothing to do with each other, in any "
+            "two dictionaries.",
         ),
         Misconception(
             _not_normalised,
@@ -220,7 +215,7 @@ q2 = Question(
         ),
         Misconception(
             _from_the_other_side,
-            "You look for matches of the features of b. Asked for is whether *a's* features are found again.",
+            "You look for matches of the features of b. The question is whether *a's* features have a match.",
         ),
         Misconception(
             _either_sign,
@@ -230,13 +225,12 @@ q2 = Question(
     ],
     advice=(
         "Bring all columns to length 1. `one.T @ other` holds the cosines of all pairs; take the best of "
-        "each "
-        "row, and their mean. Do it for a with b and for a with chance, and move the scale: luck to 0, 1 "
-        "to 1."
+        "each row, and their mean. Do it for a with b and for a with chance, and rescale so that luck "
+        "becomes 0 and 1 stays 1."
     ),
     why=(
-        "The best of many numbers is large by itself. A number that says 0 for luck and 1 for identity "
-        "can be "
-        "compared between dictionaries of different sizes, and with probes, where nothing is chosen."
+        "The best of many numbers is large by itself. A number that says 0 for luck and 1 for identity can "
+        "be compared between dictionaries of different sizes, and with probes, where no best match is "
+        "chosen."
     ),
 )

@@ -76,8 +76,8 @@ q1 = Question(
     misconceptions=[
         Misconception(
             _between_as_on_a_ruler,
-            "Between two snapshots you interpolate as on a ruler. The snapshots double and quadruple: their "
-            "axis is logarithmic, and half way between 4,000 and 16,000 games on it is 8,000.",
+            "Between two snapshots you interpolate on a linear axis. The snapshots double and quadruple: "
+            "their axis is logarithmic, and half way between 4,000 and 16,000 games on it is 8,000.",
         ),
         Misconception(
             _the_snapshot_after,
@@ -100,8 +100,8 @@ q1 = Question(
         ),
         Misconception(
             _never_is_the_end,
-            "Where the level is never reached you answer with the last snapshot. Then never looks like late: "
-            "give `np.nan`.",
+            "Where the level is never reached you answer with the last snapshot. A level that is never "
+            "reached then looks like one that is reached late: give `np.nan`.",
         ),
     ],
     advice=(
@@ -164,7 +164,8 @@ q2 = Question(
         Misconception(
             _one_level_for_all,
             "You use one level for all stages. A stage that begins high, as any stage with random weights "
-            "may, is then there before it has learned anything, and one that ends low never arrives.",
+            "may, has then reached it before it has learned anything, and a stage that ends low never "
+            "reaches it.",
         ),
         Misconception(
             _half_of_the_end,
@@ -172,14 +173,15 @@ q2 = Question(
             "half way from where it started.",
         ),
         Misconception(
-            _best_at_the_end, "You order the stages by their final scores. That is how good, not when."
+            _best_at_the_end,
+            "You order the stages by their final scores. That says how good they are, not when they change.",
         ),
         Misconception(
             _last_first, "Your order is the reverse one: the first in the list should be the earliest."
         ),
         Misconception(
             _steepest_rise,
-            "You order the stages by how far they rise. That is how much, not when they get there.",
+            "You order the stages by how far they rise. That says how much they rise, not when.",
         ),
     ],
     advice=(
