@@ -64,9 +64,9 @@ def site(tmp_path_factory) -> Path:
     source = tmp_path_factory.mktemp("site")
     for folder in ("book", "notebooks"):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    # Tables are made of the JSON files in there, and pages show their figures.
+    # Tables and figures are made of the JSON files in there.
     for folder in ("othello_edu/weights", "models", "results"):
-        for file in [*(ROOT / folder).rglob("*.json"), *(ROOT / folder).rglob("*.svg")]:
+        for file in (ROOT / folder).rglob("*.json"):
             target = source / file.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)

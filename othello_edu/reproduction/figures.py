@@ -217,17 +217,20 @@ FIGURES = {
 }
 
 
+def draw_one(name: str, results: dict, path: str | Path) -> bool:
+    """Draw one of `FIGURES` as an SVG file; False, and no file, where the results hold nothing for it."""
+    figure = FIGURES[name](results)
+    if figure is None:
+        return False
+    with plt.rc_context({"svg.hashsalt": name}), atomic_write(path) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})  # the same bytes every time
+    plt.close(figure)
+    return True
+
+
 def draw_all(results: dict, folder: str | Path) -> list[Path]:
     """Draw every figure of a run as SVG into a folder; returns the files."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, draw in FIGURES.items():
-        figure = draw(results)
-        if figure is None:
-            continue
-        with plt.rc_context({"svg.hashsalt": name}), atomic_write(folder / f"{name}.svg") as file:
-            figure.savefig(file, format="svg", metadata={"Date": None})  # the same bytes every time
-        plt.close(figure)
-        written.append(folder / f"{name}.svg")
-    return written
+    files = {name: folder / f"{name}.svg" for name in FIGURES}
+    return [path for name, path in files.items() if draw_one(name, results, path)]
