@@ -24,11 +24,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INTEROP := .venv-interop
+SCHEMA := $(VENV)/bin/check-jsonschema --builtin-schema
 PYTEST := $(PY) -m pytest -n "$$WORKERS" --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install book test test-package test-notebooks test-slow test-interop lab notebooks lint bench clean set-url
+.PHONY: help install book test test-package test-notebooks test-slow test-interop lab notebooks lint \
+        lint-style lint-github lint-types bench clean set-url
 
 help:  ## list these targets
 	@echo "Usage: make TARGET [PYTHON=python3.12] [WORKERS=2]"
@@ -80,15 +82,32 @@ lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 notebooks: $(INSTALLED)  ## execute the notebooks, save outputs and timings (only some: NAMES="01_the_game")
 	set -f; $(PY) tools/run_notebooks.py $$NAMES
 
-lint: $(INSTALLED)  ## check the style of the code, the notebooks' cells included
+lint: lint-style lint-github  ## check the style of the code and of the notebooks' cells, and what is in .github
+# To be switched on when the package passes, here and in .pre-commit-config.yaml:
+# lint: lint-types
+
+lint-style: $(INSTALLED)
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	$(VENV)/bin/oxlint othello_edu book
+
+# The schemas come with the program; neither of the two asks a network.
+lint-github: $(INSTALLED)
+	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	$(SCHEMA) custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/[0-9]*.yml
+	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(SCHEMA) vendor.citation-file-format CITATION.cff
+	$(VENV)/bin/zizmor --offline --quiet --persona=pedantic .github
+
+lint-types: $(INSTALLED)
+	$(PY) -m mypy
 
 bench: $(INSTALLED)  ## measure speed and memory, as ratios within one run
 	$(PY) benchmarks/run.py
 
 clean:  ## remove what was built, but not .venv
-	rm -rf _build build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 set-url: $(INSTALLED)  ## write the repository's address everywhere: make set-url URL=https://github.com/…

@@ -99,11 +99,12 @@ def ci(tmp_path, present, status=0) -> tuple[subprocess.CompletedProcess, Path]:
 EVERYTHING = ["git", "make", "gcc", "node", "chromium", "python3", "apt-get"]
 
 
-def test_ci_tests_and_then_builds_with_browser_checks_required(tmp_path):
+def test_ci_lints_tests_and_then_builds_with_browser_checks_required(tmp_path):
     result, log = ci(tmp_path, EVERYTHING)
     assert result.returncode == 0, result.stderr
     assert calls(log, "apt-get") == []
-    assert calls(log, "make") == ["make test REQUIRE_BROWSER=1 INDEX=", "make book REQUIRE_BROWSER=1 INDEX="]
+    settings = "REQUIRE_BROWSER=1 INDEX="
+    assert calls(log, "make") == [f"make {target} {settings}" for target in ("lint", "test", "book")]
 
 
 def test_ci_installs_only_what_is_missing(tmp_path):
@@ -136,14 +137,14 @@ def installed(copy) -> Path:
     """A copy in which everything is installed, with programs that write down how they are called."""
     programs = copy / ".venv" / "bin"
     programs.mkdir(parents=True)
-    for name in ("python", "jupyter-book", "jupyter"):
+    for name in ("python", "jupyter-book", "jupyter", "check-jsonschema", "zizmor"):
         (programs / name).write_text(ARGUMENTS.format(log=copy / "log"), encoding="utf-8")
         (programs / name).chmod(0o755)
     (copy / ".venv" / ".installed").touch()
     return copy
 
 
-@pytest.mark.parametrize("target", ["install", "book", "test", "lab", "notebooks", "bench"])
+@pytest.mark.parametrize("target", ["install", "book", "test", "lab", "notebooks", "lint", "bench"])
 @pytest.mark.parametrize("given", ["environment", "command line"])
 def test_settings_that_would_change_what_comes_out_are_left_behind(installed, target, given):
     settings = dict.fromkeys(CHANGING, "somewhere")
@@ -191,3 +192,13 @@ def test_set_url_without_an_address_says_how_to_give_one(installed):
 def test_several_notebooks_can_be_named(installed):
     assert make(installed, "notebooks", "NAMES=01_the_game  04_training").returncode == 0
     assert calls(installed / "log", "_") == ["<tools/run_notebooks.py>", "<01_the_game>", "<04_training>"]
+
+
+def test_lint_checks_style_and_format_and_every_file_of_github(installed):
+    shutil.copytree(ROOT / ".github", installed / ".github")
+    assert make(installed, "lint").returncode == 0
+    arguments = [line[1:-1] for line in (installed / "log").read_text(encoding="utf-8").splitlines()]
+    for command in ("ruff check .", "ruff format --check .", "--offline --quiet --persona=pedantic .github"):
+        assert command in " ".join(arguments)
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / ".github").glob("*/*.yml")}
+    assert len(files) > 2 and files <= set(arguments)

@@ -21,9 +21,9 @@ HOSTS = r"(?:github\.com|mybinder\.org/v2/gh|colab\.research\.google\.com/github
 @pytest.fixture
 def copy(tmp_path) -> Path:
     """The repository's own files, without what is built from them, and without this one: it names NEW."""
-    ignored = shutil.ignore_patterns(
-        ".*", "_build", "build", "dist", "runs", "vendor", "*.egg-info", "__pycache__", Path(__file__).name
-    )
+    built = "_build build dist runs vendor *.egg-info __pycache__".split()
+    hidden = ".[!g]* .git .git[!h]*".split()  # all but .github
+    ignored = shutil.ignore_patterns(*built, *hidden, Path(__file__).name)
     return Path(shutil.copytree(ROOT, tmp_path / "copy", ignore=ignored))
 
 
@@ -40,6 +40,7 @@ def test_set_url_rewrites_every_occurrence_and_nothing_else(copy):
     old = set_url.owner_and_name(set_url.repository_url(copy))
     before = places(copy, old)
     assert {"README.md", "CITATION.cff", "_config.yml", "pyproject.toml"} <= set(before)
+    assert ".github/ISSUE_TEMPLATE/config.yml" in before
 
     changed = set_url.set_url(NEW, copy)
 

@@ -1,6 +1,7 @@
 """The repository's address: one setting, `repository.url` in _config.yml, and everything that repeats it.
 
-Binder, Colab and source links, the citation, and the first cell of each notebook all hold the address.
+Binder, Colab and source links, the citation, the forms of issues, and the first cell of each notebook hold
+the address.
 `make set-url URL=https://github.com/owner/name` rewrites them together.
 """
 
@@ -61,11 +62,12 @@ def owner_and_name(url: str) -> str:
 def text_files(root: Path) -> list[Path]:
     """Every file of the repository that may hold the address, _config.yml last.
 
-    Vendored and built files, and dot-folders such as .venv, are left out.
+    Vendored and built files, and dot-folders such as .venv, are left out; .github is not.
     """
     found = []
     for folder, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if name not in SKIPPED and not name.startswith(".")]
+        hidden = {name for name in subfolders if name.startswith(".")} - {".github"}
+        subfolders[:] = [name for name in subfolders if name not in SKIPPED | hidden]
         found += [Path(folder, name) for name in names if Path(name).suffix in SUFFIXES]
     # Last, so that a run that was interrupted can simply be repeated.
     return sorted(found, key=lambda path: (path.name == "_config.yml", path))
