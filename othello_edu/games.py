@@ -13,7 +13,7 @@ import torch
 
 from . import checks, engine
 from .board import SQUARE_NAMES, Board, parse_square, parse_transcript, passes_allowed
-from .engine import BLACK, check_board_size, n_plies, playable_squares
+from .engine import BLACK, EMPTY, WHITE, check_board_size, n_plies, playable_squares
 from .errors import IllegalMoveError, OthelloEduError
 
 # The four centre squares hold discs from the start, so they are never a move and need no token.
@@ -172,6 +172,26 @@ def replay_in_parts(
             except IllegalMoveError as reason:
                 raise error(f"{where(start + game)}, ply {ply}: {reason}") from None
         yield Positions(*arrays, games.board_size)
+
+
+def final_scores(games: Games) -> np.ndarray:
+    """Discs of black and of white at the end of each game, int64 [n_games, 2].
+
+    When a game is over its empty squares count for the winner (half each in a draw), as tournaments
+    score it, so the two add up to the whole board; in an unfinished game they are the discs so far.
+    Raises IllegalMoveError for a game that breaks the rules.
+    """
+    scores = [np.zeros((0, 2), np.int64)]
+    for positions in replay_in_parts(checked(games)):
+        played = positions.valid.sum(axis=1)
+        last = np.arange(len(played)), played - 1
+        boards, over = positions.boards[last], (positions.to_move[last] == EMPTY) & (played > 0)
+        discs = np.stack([(boards == player).sum(axis=1) for player in (BLACK, WHITE)], axis=1)
+        discs[played == 0] = 2
+        empty = np.where(over, games.board_size**2 - discs.sum(axis=1), 0)
+        share = np.sign(discs - discs[:, ::-1]) + 1  # 2 to the winner, 0 to the loser, 1 each in a draw
+        scores.append(discs + share * empty[:, None] // 2)
+    return np.concatenate(scores)
 
 
 def games_from_texts(texts: Sequence[str], where: Callable[[int], str], board_size: int) -> Games:

@@ -54,6 +54,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The folder of files of other programs that lies beside the repository."""
+    folder = ROOT.parent / "shared" / "cases"
+    if not folder.is_dir():
+        pytest.skip("no folder shared/cases beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def node() -> str:
     """Path of the Node program."""
     return shutil.which("node") or missing("Node")

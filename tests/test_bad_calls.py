@@ -36,7 +36,7 @@ INNER = "called within the loops of a kernel; numba refuses what are no integers
 LOOP = "a step of training or of the network's own, called by what is tested here"
 RESULT = "holds results, made by a function that is tested here"
 FILES = "reads and writes files, whose tests are in the module's own test file"
-READER = "a step of reading games, called by the readers that are tested here and in test_records.py"
+READER = "a step of reading games, called by the readers that are tested here and in test_transcripts.py"
 BASE = "the base of those that are tested here"
 CHECK = "is itself a check of an argument"
 EXEMPT = {
@@ -61,8 +61,8 @@ EXEMPT = {
             pretrained.taught_by pretrained.export training.read_run training.train training.TrainingConfig
             training.TrainingConfig.rate training.TrainingRun.save training.TrainingRun.restore
             training.TrainingRun.share training.TrainingRun.save_log training.TrainingRun.mend
-            pretrained.as_code pretrained.as_text records.read_pgn records.read_transcripts records.read_wthor
-            records.write_pgn records.write_transcripts records.write_wthor""",
+            pretrained.as_code pretrained.as_text pgn.read_pgn pgn.write_pgn transcripts.read_transcripts
+            transcripts.write_transcripts wthor.read_wthor wthor.write_wthor""",
     }.items()
 }
 
@@ -381,7 +381,10 @@ CALLS = {
         *((name, getattr(POSITIONS, name), shapes) for name in ("to_move", "legal", "valid")),
         *ON,
     ],
-    **{f"games.{name}": [("games", GAMES, objects)] for name in ("replay", "tokens", "next_tokens")},
+    **{
+        f"games.{name}": [("games", GAMES, objects)]
+        for name in ("replay", "tokens", "next_tokens", "final_scores")
+    },
     "games.random_games": [("n_games", 5, counts), SEED, *ON, ("first", 2, counts)],
     "games.without_duplicates": [("games", GAMES, objects), ("excluded", GAMES[:2], optional(objects))],
     "games.split_games": [*((f"n_{part}", 2, counts) for part in ("train", "validation", "test")), SEED, *ON],

@@ -14,6 +14,7 @@ from othello_edu.games import (
     batches,
     decode_tokens,
     encode_moves,
+    final_scores,
     move_squares,
     next_tokens,
     random_games,
@@ -176,6 +177,42 @@ def test_positions_of_some_games_are_theirs():
     assert len(chosen) == 2
     for name in ("boards", "to_move", "legal", "valid"):
         assert np.array_equal(getattr(chosen, name), getattr(some, name))
+
+
+# Final scores
+
+
+def test_a_full_board_is_scored_by_its_discs():
+    games = random_games(200, seed=3)
+    full = games.lengths == 60
+    boards = replay(games[full]).boards[:, -1]
+    assert full.sum() > 100
+    assert np.array_equal(final_scores(games[full])[:, 0], (boards == 1).sum(axis=1))
+
+
+def test_the_winner_is_credited_with_the_empty_squares():
+    games = Games.from_transcripts(["e6f4e3f6g5d6e7f5c5"])
+    assert games.board(0).is_over and games.board(0).count(1) == 13
+    assert final_scores(games).tolist() == [[64, 0]]
+
+
+def test_scores_of_finished_games_fill_the_board_and_of_others_do_not():
+    for size in (4, 6, 8):
+        games = random_games(60, seed=4, board_size=size)
+        scores = final_scores(games)
+        boards = [games.board(game) for game in range(len(games))]
+        assert all(board.is_over for board in boards)
+        assert (scores.sum(axis=1) == size * size).all()
+        for board, (black, white) in zip(boards, scores, strict=True):
+            assert np.sign(black - white) == np.sign(board.count(1) - board.count(2))
+            if board.count(1) == board.count(2):
+                assert black == white
+    halves = Games(games.moves[:, :].copy(), 8)
+    halves.moves[:, 20:] = -1
+    assert (final_scores(halves).sum(axis=1) == 24).all()
+    nothing_played = Games(np.full((1, 60), -1))
+    assert final_scores(nothing_played).tolist() == [[2, 2]]
+    assert final_scores(games[:0]).shape == (0, 2)
 
 
 # Duplicates and splits

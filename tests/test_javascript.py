@@ -141,7 +141,7 @@ return given.map(([text, size]) => {
 
 
 def test_transcripts_are_read_as_people_write_them(run):
-    """The table that `test_records.py` goes through in Python."""
+    """The table that `test_transcripts.py` goes through in Python."""
     found = run(PARSE, [case[:2] for case in transcript_cases.READ])
     for (text, _, moves), answer in zip(transcript_cases.READ, found, strict=True):
         assert answer == moves, text

@@ -1,6 +1,6 @@
 """One game as people write it: what Python's readers and the boards' text field must say of each text.
 
-`test_records.py` goes through these in Python and `test_javascript.py` in Node.
+`test_transcripts.py` goes through these in Python and `test_javascript.py` in Node.
 """
 
 WIPE_OUT = "e6f4e3f6g5d6e7f5c5"  # over before the board is full
