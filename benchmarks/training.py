@@ -15,10 +15,12 @@ from time import perf_counter
 import torch
 from torch.nn import functional as F
 
+from othello_edu.checkpoints import new_run
 from othello_edu.games import next_tokens, random_games, tokens
 from othello_edu.model import GPT
 from othello_edu.parallel import BatchGradient, fastest_precision
-from othello_edu.training import PRESETS, new_run, training_step
+from othello_edu.presets import PRESETS
+from othello_edu.training import training_step
 
 
 def matrix_product_peak(size: int = 1536, repeats: int = 10) -> float:

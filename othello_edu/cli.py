@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 
+from .checkpoints import CHECKPOINT, LOG
 from .errors import OthelloEduError
 from .files import LOCK
 from .kernels import cores
 from .parallel import PRECISIONS, process, process_group
+from .presets import PRESETS, TARGETS
 from .pretrained import export, starting_point
-from .training import CHECKPOINT, LOG, PRESETS, TARGETS, train
+from .training import train
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -14,11 +14,13 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from . import checks
+from .checkpoints import LOG, StartingPoint, read_run
 from .errors import CheckpointError, OthelloEduError
+from .evaluation import evaluate
 from .files import atomic_write, make_folder, read_json
 from .games import random_games
 from .model import GPT, GPTConfig, check_weights, checked_model
-from .training import EVALUATION_SEED, LOG, StartingPoint, evaluate, read_run
+from .presets import EVALUATION_SEED
 
 WEIGHTS = Path(__file__).parent / "weights"
 MODELS = WEIGHTS.parent.parent / "models"  # of a checkout: models that no chapter needs stay out of the wheel

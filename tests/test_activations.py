@@ -6,9 +6,9 @@ import torch
 
 from othello_edu.activations import mlp_activations, residual_streams
 from othello_edu.errors import OthelloEduError
+from othello_edu.evaluation import evaluate
 from othello_edu.games import random_games, tokens
 from othello_edu.model import GPT, GPTConfig
-from othello_edu.training import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -21,15 +21,15 @@ from othello_edu import checks, engine
 from othello_edu.board_metrics import SparseProbe, board_reader
 from othello_edu.dictionaries import Directions, MeanDictionary
 from othello_edu.errors import OthelloEduError
+from othello_edu.evaluation import evaluate
 from othello_edu.games import encode_moves, move_squares, refuse_squares
 from othello_edu.pretrained import CONFIG_FILE, MODEL_FILE, load_model, save_model
 from othello_edu.probes import LinearProbe, MajorityBaseline, MLPProbe, labelled_rows
 from othello_edu.sae import JumpReLU, SparseAutoencoder, TopK
 from othello_edu.scoring import auroc, auroc_resampled
-from othello_edu.training import evaluate
 
 MODULES = """engine games board labels activations probes sae dictionaries board_metrics scoring stability
-model pretrained training""".split()
+model pretrained evaluation presets checkpoints training""".split()
 
 # What is not called, and why.
 INNER = "called within the loops of a kernel; numba refuses what are no integers with a TypeError"
@@ -50,17 +50,19 @@ EXEMPT = {
             dictionaries.MeanDictionary.decode model.Tap model.Tap.wants model.Attention
             model.Attention.forward
             model.MLP model.MLP.forward model.Block model.Block.forward model.attention
-            training.training_step training.new_run""",
-        RESULT: """dictionaries.Panel board_metrics.BoardReader stability.Bracket training.StartingPoint
-            training.TrainingRun""",
+            training.training_step checkpoints.new_run""",
+        RESULT: """dictionaries.Panel board_metrics.BoardReader stability.Bracket checkpoints.StartingPoint
+            checkpoints.TrainingRun checkpoints.TrainingRun.tensors""",
         BASE: "sae.Autoencoder sae.Autoencoder.encode",
         READER: "games.games_from_texts games.replay_in_parts board.passes_allowed board.Board.why_no_pass",
         CHECK: """games.checked games.refuse_squares probes.checked_labels model.checked_model
             model.check_weights model.in_evaluation_mode""",
         FILES: """pretrained.starting_point pretrained.card pretrained.card_text pretrained.trainings
-            pretrained.taught_by pretrained.export training.read_run training.train training.TrainingConfig
-            training.TrainingConfig.rate training.TrainingRun.save training.TrainingRun.restore
-            training.TrainingRun.share training.TrainingRun.save_log training.TrainingRun.mend
+            pretrained.taught_by pretrained.export training.train
+            presets.TrainingConfig presets.TrainingConfig.rate
+            checkpoints.read_run checkpoints.read_checkpoint checkpoints.check_folder
+            checkpoints.TrainingRun.save checkpoints.TrainingRun.restore
+            checkpoints.TrainingRun.save_log checkpoints.TrainingRun.mend
             pretrained.as_code pretrained.as_text pgn.read_pgn pgn.write_pgn transcripts.read_transcripts
             transcripts.write_transcripts wthor.read_wthor wthor.write_wthor""",
     }.items()
@@ -604,15 +606,15 @@ CALLS = {
         ("names", ["mlp_post"], names),
     ],
     "model.GPT.logits_from": [On(MODEL), ("residual", X, reals)],
-    # pretrained and training
+    # pretrained, evaluation
     "pretrained.shipped": [],
     "pretrained.model_folder": [("name", "small", texts)],
     "pretrained.load_pretrained": [("name", "small", texts)],
     "pretrained.rounded": [("model", MODEL, objects)],
     "pretrained.save_model": [("model", MODEL, objects), ("folder", FOLDER, no_places)],
     "pretrained.load_model": [("folder", FOLDER, places)],
-    "training.evaluate": [*RUN, BATCH],
-    "training.calibration": [
+    "evaluation.evaluate": [*RUN, BATCH],
+    "evaluation.calibration": [
         ("confidence", np.array([0.5, 0.2]), arrays),
         ("truth", np.array([0.4, 0.1]), arrays),
         ("n_bins", 5, unlimited),

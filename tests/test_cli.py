@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from othello_edu import cli, training
+from othello_edu.checkpoints import CHECKPOINT, LOG, read_run
 from othello_edu.cli import main
 from othello_edu.files import locked
 from othello_edu.kernels import cores
 from othello_edu.model import GPTConfig
+from othello_edu.presets import PRESETS, TrainingConfig
 from othello_edu.pretrained import load_model
-from othello_edu.training import CHECKPOINT, LOG, PRESETS, TrainingConfig, read_run
 
 
 @pytest.fixture(autouse=True)

@@ -17,12 +17,14 @@ import torch
 from torch.nn import functional as F
 
 from othello_edu import parallel, training
+from othello_edu.checkpoints import CHECKPOINT, LOG, read_run
 from othello_edu.errors import OthelloEduError
 from othello_edu.games import PADDING, encode_moves, random_games
 from othello_edu.labels import legal_distribution
 from othello_edu.model import GPT, GPTConfig
 from othello_edu.parallel import BatchGradient, any_process, fastest_precision, process
-from othello_edu.training import CHECKPOINT, LOG, TrainingConfig, read_run, train
+from othello_edu.presets import PRESETS, TrainingConfig
+from othello_edu.training import train
 
 TINY = GPTConfig(board_size=4, n_layer=2, n_head=2, d_model=16)
 
@@ -245,7 +247,7 @@ def test_a_run_stopped_as_one_process_goes_on_as_two(root, tmp_path, alone, monk
             os.kill(os.getpid(), signal.SIGINT)
         return real(run, gradient)
 
-    model_config, config = training.PRESETS["mini"]
+    model_config, config = PRESETS["mini"]
     monkeypatch.setattr(training, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(model_config, replace(config, n_games=737, precision="float32"), tmp_path, progress=False)

@@ -18,9 +18,12 @@ import torch
 
 import othello_edu as oe
 from othello_edu import pretrained
+from othello_edu.checkpoints import LOG
 from othello_edu.errors import CheckpointError, OthelloEduError
+from othello_edu.evaluation import evaluate
 from othello_edu.games import random_games, tokens
 from othello_edu.model import GPT, GPTConfig
+from othello_edu.presets import EVALUATION_SEED, TrainingConfig
 from othello_edu.pretrained import (
     CARD_FILE,
     CONFIG_FILE,
@@ -37,7 +40,7 @@ from othello_edu.pretrained import (
     starting_point,
     taught_by,
 )
-from othello_edu.training import EVALUATION_SEED, LOG, TrainingConfig, evaluate, train
+from othello_edu.training import train
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
 import measured_tables  # noqa: E402  (that folder is no package)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from othello_edu.model import GPTConfig
-from othello_edu.training import PRESETS, TrainingConfig
+from othello_edu.presets import PRESETS, TrainingConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "book" / "_ext")]

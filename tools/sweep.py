@@ -20,11 +20,14 @@ from statistics import median
 
 import torch
 
+from othello_edu.checkpoints import new_run
+from othello_edu.evaluation import evaluate
 from othello_edu.files import atomic_write
 from othello_edu.games import random_games
 from othello_edu.model import GPT
 from othello_edu.parallel import BatchGradient, fastest_precision
-from othello_edu.training import EVALUATION_SEED, PRESETS, evaluate, new_run, training_step
+from othello_edu.presets import EVALUATION_SEED, PRESETS
+from othello_edu.training import training_step
 
 RESULTS = Path(__file__).parent.parent / "book" / "sweep.json"
 

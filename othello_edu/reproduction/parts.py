@@ -5,7 +5,7 @@ A part takes a `Run` and returns plain data; `run.py` runs the parts, keeps what
 
 from collections.abc import Callable
 
-from ..training import evaluate
+from ..evaluation import evaluate
 from .context import Run
 from .dictionary_parts import dictionaries_part, sparse_probes_part
 from .feature_parts import control_features_part, features_part, rivals_part, sae_quirks_part
