@@ -12,7 +12,7 @@ from .checkpoints import CHECKPOINT, LOG
 from .errors import OthelloEduError
 from .files import LOCK
 from .kernels import cores
-from .parallel import PRECISIONS, process, process_group
+from .parallel import PRECISIONS, joined_processes
 from .presets import PRESETS, TARGETS
 from .pretrained import export, starting_point
 from .training import train
@@ -39,7 +39,7 @@ def _train(arguments: argparse.Namespace) -> None:
     config = replace(config, **{name: value for name, value in changes.items() if value is not None})
     if arguments.threads is not None:
         torch.set_num_threads(_at_most_the_cores(arguments.threads))
-    with process_group(arguments.device) as device:
+    with joined_processes(arguments.device) as (processes, device):
         run = train(
             model_config,
             config,
@@ -48,9 +48,10 @@ def _train(arguments: argparse.Namespace) -> None:
             device,
             start=start,
             compiled=arguments.compile,
+            processes=processes,
         )
-        if process()[0] > 0:
-            return
+    if not processes.first:
+        return
     last = run.log[-1]
     print(
         f"{run.games:,} games in {run.seconds / 60:.1f} min: loss {last['loss']:.4f}, excess loss "

@@ -3,7 +3,7 @@
 Networks of this size are made of products that take well under a millisecond. Threads that share each
 product spend their time waiting for one another; so every thread takes games of its own, runs the whole
 network on them, and the gradients are added up once a step. Processes that `torchrun` has started do
-the same, and add up theirs through torch.distributed.
+the same, and add up theirs through torch.distributed, of which `Processes` is all that others see.
 """
 
 import copy
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import distributed
@@ -24,24 +25,103 @@ PRECISIONS = ("float32", "bfloat16")
 SMALLEST_SLICE = 4096  # games x d_model; with less, Python takes longer to call an operation than it lasts
 
 
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train one network together, as one of them sees them: it is number `rank` of `n`.
+
+    A process alone is one of one, and what its methods return or leave behind is its own. All processes must
+    call the same methods in the same order: each waits for the others.
+    """
+
+    rank: int = 0
+    n: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that evaluates, logs and saves."""
+        return self.rank == 0
+
+    def any(self, condition: bool) -> bool:
+        """Whether the condition holds in any of them."""
+        if self.n == 1:
+            return condition
+        flag = torch.tensor(float(condition))
+        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+        return bool(flag)
+
+    def agree(self, number: int) -> bool:
+        """Whether all have the same number."""
+        of_first = torch.tensor(number)
+        self.broadcast([of_first])
+        return not self.any(number != int(of_first))
+
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrite these tensors with those of the first process."""
+        if self.n > 1:
+            for tensor in tensors:
+                distributed.broadcast(tensor.detach(), 0)
+
+    def all_reduce(self, tensor: torch.Tensor) -> None:
+        """Overwrite a tensor with its sum over all processes."""
+        if self.n > 1:
+            distributed.all_reduce(tensor)
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def joined_processes(device: str) -> Iterator[tuple[Processes, str]]:
+    """Join the processes that `torchrun` started, if it did; yields them, and the device of this one.
+
+    On GPUs each process of a machine takes one of its own. Raises OthelloEduError where there are fewer
+    GPUs than processes on a machine.
+    """
+    if not distributed.is_available() or not distributed.is_torchelastic_launched():
+        yield ALONE, device
+        return
+    gpu = device.startswith("cuda")
+    if gpu:
+        local = torch.distributed.get_node_local_rank()
+        if local >= torch.cuda.device_count():
+            raise OthelloEduError(
+                f"process {local} of this machine has no GPU: there are {torch.cuda.device_count()}; "
+                "give torchrun --nproc-per-node as many, or train with --device cpu"
+            )
+        device = f"cuda:{local}"
+        torch.cuda.set_device(local)
+    # Gradients on GPUs go through NCCL; what is agreed on between steps stays on the CPU.
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
+    try:
+        yield Processes(distributed.get_rank(), distributed.get_world_size()), device
+    finally:
+        distributed.destroy_process_group()
+
+
 class BatchGradient:
     """Puts the gradient of a batch's mean loss into the parameters of a model.
 
     precision: "float32", or "bfloat16" for the products of activations and weights (the weights
     themselves, attention on a CPU, and the residual stream stay in float32). compiled: through
-    torch.compile. All gradients lie in one flat tensor, of which the parameters' `.grad` are views: it
-    is added up in one operation.
+    torch.compile. processes: those that share each batch. All gradients lie in one flat tensor, of which the
+    parameters' `.grad` are views: it is added up in one operation.
     """
 
-    def __init__(self, model: GPT, precision: str, batch_size: int, compiled: bool = False):
+    def __init__(
+        self,
+        model: GPT,
+        precision: str,
+        batch_size: int,
+        compiled: bool = False,
+        processes: Processes = ALONE,
+    ):
         self.device, self.precision = next(model.parameters()).device, precision
-        self.rank, self.n_processes = process()
-        self.n_threads = torch.get_num_threads()
-        work = batch_size // self.n_processes * model.config.d_model
+        self.processes, self.n_threads = processes, torch.get_num_threads()
+        work = batch_size // processes.n * model.config.d_model
         # Dropout draws from one generator: threads would draw in an order of their own, never the same twice.
         # And torch.compile can trace in one thread only.
-        one = self.device.type != "cpu" or model.config.dropout > 0 or compiled
-        n_slices = 1 if one else max(1, min(self.n_threads, work // SMALLEST_SLICE))
+        single_thread = self.device.type != "cpu" or model.config.dropout > 0 or compiled
+        n_slices = 1 if single_thread else max(1, min(self.n_threads, work // SMALLEST_SLICE))
         replicas = [model, *(_replica(model) for _ in range(n_slices - 1))]
         sizes = [parameter.numel() for parameter in model.parameters()]
         self.flat = [torch.zeros(sum(sizes) + 1, device=self.device) for _ in replicas]  # and the loss
@@ -64,14 +144,14 @@ class BatchGradient:
         """
         counted = targets != PADDING if targets.ndim == 2 else targets.any(-1)
         n_targets = counted.sum().item()
-        slices = zip(*(self._slices(whole) for whole in (inputs, targets)), strict=True)
+        slices = zip(self._slices(inputs), self._slices(targets), strict=True)
         if self.pool is None:
             self._slice(0, *next(slices), n_targets)
         else:
-            each = self.n_threads // len(self.flat)
+            n_threads = self.n_threads // len(self.flat)
             tasks = [
-                self.pool.submit(self._slice, index, *part, n_targets, each)
-                for index, part in enumerate(slices)
+                self.pool.submit(self._slice, index, *pair, n_targets, n_threads)
+                for index, pair in enumerate(slices)
             ]
             try:
                 for task in tasks:
@@ -79,15 +159,14 @@ class BatchGradient:
             finally:  # what a thread sets for itself is the default of threads to come as well
                 torch.set_num_threads(self.n_threads)
         total = self.flat[0]
-        for other in self.flat[1:]:
-            total += other
-        if self.n_processes > 1:
-            distributed.all_reduce(total)
+        for gradient in self.flat[1:]:
+            total += gradient
+        self.processes.all_reduce(total)
         return total[-1].clone()
 
-    def _slices(self, whole: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _slices(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What each thread of this process reads of a batch."""
-        share = torch.tensor_split(whole, self.n_processes)[self.rank]
+        share = torch.tensor_split(batch, self.processes.n)[self.processes.rank]
         return torch.tensor_split(share.to(self.device, non_blocking=True), len(self.flat))
 
     def _slice(self, index: int, inputs, targets, n_targets: int, n_threads: int | None = None):
@@ -118,14 +197,13 @@ def _replica(model: GPT) -> GPT:
 
 
 def fastest_precision(device: str) -> str:
-    """The precision in which all machines that train together multiply matrices faster.
+    """The precision in which this machine multiplies matrices faster.
 
     On CPUs both are tried, and bfloat16 must be half as fast again, since it needs copies; of GPUs it is
     enough that they have units for it.
     """
     if device.startswith("cuda"):
-        without = not torch.cuda.is_bf16_supported(including_emulation=False)
-        return "float32" if any_process(without) else "bfloat16"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     if device != "cpu":
         return "float32"
     x, weight = torch.ones(1024, 128), torch.ones(512, 128)
@@ -136,62 +214,4 @@ def fastest_precision(device: str) -> str:
             start = time.perf_counter()
             left @ right.T
             seconds[name] = min(seconds[name], time.perf_counter() - start)
-    return "float32" if any_process(seconds["float32"] < 1.5 * seconds["bfloat16"]) else "bfloat16"
-
-
-def process() -> tuple[int, int]:
-    """(number of this process, how many train together): (0, 1) when `torchrun` did not start it."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
-
-
-def any_process(condition: bool) -> bool:
-    """Whether the condition holds in any of the processes that train together."""
-    if process()[1] == 1:
-        return condition
-    flag = torch.tensor(float(condition))
-    distributed.all_reduce(flag, distributed.ReduceOp.MAX)
-    return bool(flag)
-
-
-def of_first(number: int) -> int:
-    """The number that the first of the processes has."""
-    shared = torch.tensor(number)
-    share([shared])
-    return int(shared)
-
-
-def share(tensors: Iterable[torch.Tensor]) -> None:
-    """Overwrite these tensors, in every process, with those of the first."""
-    if process()[1] > 1:
-        for tensor in tensors:
-            distributed.broadcast(tensor.detach(), 0)
-
-
-@contextmanager
-def process_group(device: str) -> Iterator[str]:
-    """Join the processes that `torchrun` started, if it did; yields the device of this one.
-
-    On GPUs each process of a machine takes one of its own. Raises OthelloEduError where there are fewer
-    GPUs than processes on a machine.
-    """
-    if not distributed.is_available() or not distributed.is_torchelastic_launched():
-        yield device
-        return
-    gpu = device.startswith("cuda")
-    if gpu:
-        local = torch.distributed.get_node_local_rank()
-        if local >= torch.cuda.device_count():
-            raise OthelloEduError(
-                f"process {local} of this machine has no GPU: there are {torch.cuda.device_count()}; "
-                "give torchrun --nproc-per-node as many, or train with --device cpu"
-            )
-        device = f"cuda:{local}"
-        torch.cuda.set_device(local)
-    # Gradients on GPUs go through NCCL; what is agreed on between steps stays on the CPU.
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
-    try:
-        yield device
-    finally:
-        distributed.destroy_process_group()
+    return "float32" if seconds["float32"] < 1.5 * seconds["bfloat16"] else "bfloat16"

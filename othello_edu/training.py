@@ -31,7 +31,7 @@ from .evaluation import evaluate
 from .files import locked, make_folder
 from .games import Games, random_games, tokens
 from .model import GPT, GPTConfig
-from .parallel import BatchGradient, any_process, fastest_precision, of_first, process, share
+from .parallel import ALONE, BatchGradient, Processes, fastest_precision
 from .presets import EVALUATION_SEED, TARGETS, TRAINING_SEEDS, TrainingConfig
 
 
@@ -45,6 +45,7 @@ def train(
     on_evaluation: Callable[[TrainingRun], None] | None = None,
     start: StartingPoint | None = None,
     compiled: bool = False,
+    processes: Processes = ALONE,
 ) -> TrainingRun:
     """Train a model from its seed, or go on from the checkpoint in `out`.
 
@@ -54,8 +55,8 @@ def train(
     a GPU, it reads the same games and differs by rounding. start: weights to begin with in place of
     random ones. compiled: through torch.compile.
 
-    Processes started by `torchrun` and joined in `parallel.process_group` train one model together; the
-    first evaluates, logs and saves. Raises CheckpointError if `out` holds a checkpoint and `resume` is
+    processes: as `parallel.joined_processes` yields them; they train one model together, and the first
+    evaluates, logs and saves. Raises CheckpointError if `out` holds a checkpoint and `resume` is
     false, or one that does not fit; OthelloEduError where the device does not exist, another run holds
     `out`, or the training diverges (the last good checkpoint stays); OSError where `out` cannot be
     written, before the first step. A precision other than the checkpoint's is warned of.
@@ -74,40 +75,49 @@ def train(
         model = GPT(model_config).to(device)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises AssertionError
         raise OthelloEduError(f"cannot train on device {device!r}: {error}") from error
-    with _held(out, resume):
-        run = _begin(model, config, folder, resume, start)
-        _train(run, folder, progress, on_evaluation, compiled)
+    with _held(out, resume, processes):
+        run = _begin(model, config, folder, resume, start, processes)
+        _loop(run, folder, progress, on_evaluation, compiled, processes)
     return run
 
 
 @contextmanager
-def _held(out: str | Path | None, resume: bool) -> Iterator[None]:
+def _held(out: str | Path | None, resume: bool, processes: Processes) -> Iterator[None]:
     """The folder of a run, which can be written and is this run's alone until it ends.
 
     The first of the processes that train together holds it; where it cannot, none of them begins.
     """
     problem = None
     with ExitStack() as held:
-        if out is not None and process()[0] == 0:
+        if out is not None and processes.first:
             try:
                 folder = make_folder(out, CHECKPOINT, LOG)
                 held.enter_context(locked(folder))
                 check_folder(folder, resume)  # again: another run may have ended since
             except (OthelloEduError, OSError) as error:
                 problem = error
-        if any_process(problem is not None):
+        if processes.any(problem is not None):
             raise problem or OthelloEduError("the first process cannot write the run's folder; it says why")
         yield
 
 
 def _begin(
-    model: GPT, config: TrainingConfig, folder: Path | None, resume: bool, start: StartingPoint | None
+    model: GPT,
+    config: TrainingConfig,
+    folder: Path | None,
+    resume: bool,
+    start: StartingPoint | None,
+    processes: Processes,
 ) -> TrainingRun:
     """The run at its first step, or where its checkpoint has it; the same in all processes."""
     device = next(model.parameters()).device.type
     checkpoint = read_checkpoint(folder) if resume else None
     if config.precision == "auto":
-        precision = checkpoint[0]["training"].precision if resume else fastest_precision(device)
+        if resume:
+            precision = checkpoint[0]["training"].precision
+        else:  # one for all: bfloat16 only where every machine is faster with it
+            slow_bfloat16 = fastest_precision(device) == "float32"
+            precision = "float32" if processes.any(slow_bfloat16) else "bfloat16"
         config = replace(config, precision=precision)
     run = new_run(model, config)
     if resume:
@@ -117,42 +127,42 @@ def _begin(
     elif start is not None:
         model.load_state_dict(start.model.state_dict())
         run.start, run.log = start.card, list(start.log)
-    if any_process(run.step != of_first(run.step)):
+    if not processes.agree(run.step):
         raise CheckpointError(
             f"the processes do not read the same {CHECKPOINT}: let all of them see one folder {folder}"
         )
-    share(run.tensors())
-    if folder is not None and process()[0] == 0:
+    processes.broadcast(run.tensors())
+    if folder is not None and processes.first:
         run.mend(folder)
     return run
 
 
-def _train(
+def _loop(
     run: TrainingRun,
     folder: Path | None,
     progress: bool,
     on_evaluation: Callable[[TrainingRun], None] | None,
     compiled: bool,
+    processes: Processes,
 ) -> None:
     """Step, evaluate and save until all games are read or an interrupt comes."""
     model, config = run.model, run.config
-    first = process()[0] == 0
-    gradient = BatchGradient(model, config.precision, config.batch_size, compiled)
+    gradient = BatchGradient(model, config.precision, config.batch_size, compiled, processes)
     held_out = random_games(config.eval_games, EVALUATION_SEED, model.config.board_size)
-    shown = dict(unit=" games", disable=not (progress and first), smoothing=0.02)
-    losses, before = [], time.monotonic() - run.seconds
+    shown = dict(unit=" games", disable=not (progress and processes.first), smoothing=0.02)
+    losses, started = [], time.monotonic() - run.seconds
     with (
-        _interrupts_wait() as interrupted,
+        _interrupts_wait(processes) as interrupted,
         tqdm(total=config.first_game + config.n_games, initial=run.games, **shown) as bar,
     ):
         while not run.finished:
             losses.append(training_step(run, gradient))
-            run.seconds = time.monotonic() - before
+            run.seconds = time.monotonic() - started
             bar.update(run.games - bar.n)
             due = run.games // config.eval_every > (run.games - config.batch_size) // config.eval_every
             if due or run.finished:
                 _check_finite(run)
-            if first and (due or run.finished):
+            if processes.first and (due or run.finished):
                 run.log.append(_log_entry(run, held_out, losses))
                 metrics = run.log[-1]
                 bar.set_postfix_str(f"loss {metrics['loss']:.3f}, legal {metrics['legal_rate']:.1%}")
@@ -161,14 +171,14 @@ def _train(
             if due:
                 losses.clear()
                 # Processors of different kinds round differently: the first one's weights count.
-                share(run.tensors())
-            stop = any_process(bool(interrupted))  # also where the others wait for the evaluation
+                processes.broadcast(run.tensors())
+            stop = processes.any(bool(interrupted))  # also where the others wait for the evaluation
             if stop:
                 _check_finite(run)
-            if first and folder is not None and (due or run.finished or stop):
+            if processes.first and folder is not None and (due or run.finished or stop):
                 run.save(folder)
             if stop:
-                any_process(stop)  # nobody leaves before the first has saved, or torchrun would end it
+                processes.any(stop)  # nobody leaves before the first has saved, or torchrun would end it
                 raise KeyboardInterrupt(
                     f"stopped after {run.games:,} games" + (f"; resume from {folder}" if folder else "")
                 )
@@ -215,7 +225,7 @@ def _check_finite(run: TrainingRun) -> None:
 
 
 @contextmanager
-def _interrupts_wait() -> Iterator[list]:
+def _interrupts_wait(processes: Processes) -> Iterator[list]:
     """Ctrl-C (and SIGTERM) end the step in hand first, so that no optimiser is caught half-way.
 
     Yields a list that is empty until an interrupt arrives. A second Ctrl-C acts at once, but not under
@@ -227,7 +237,7 @@ def _interrupts_wait() -> Iterator[list]:
         return
 
     def note(number, frame):
-        if interrupted and number == signal.SIGINT and process()[1] == 1:
+        if interrupted and number == signal.SIGINT and processes.n == 1:
             raise KeyboardInterrupt
         interrupted.append(number)
 

@@ -22,7 +22,7 @@ from othello_edu.errors import OthelloEduError
 from othello_edu.games import PADDING, encode_moves, random_games
 from othello_edu.labels import legal_distribution
 from othello_edu.model import GPT, GPTConfig
-from othello_edu.parallel import BatchGradient, any_process, fastest_precision, process
+from othello_edu.parallel import BatchGradient, Processes, fastest_precision
 from othello_edu.presets import PRESETS, TrainingConfig
 from othello_edu.training import train
 
@@ -163,8 +163,11 @@ def test_compiled_the_gradient_is_the_same(model, three_threads, monkeypatch):
 
 
 def test_alone_a_process_is_the_first_of_one_and_speaks_for_all():
-    assert process() == (0, 1)
-    assert any_process(True) and not any_process(False)
+    alone, weights = Processes(), torch.ones(3)
+    assert (alone.rank, alone.n) == (0, 1) and alone.first
+    assert alone.any(True) and not alone.any(False) and alone.agree(7)
+    alone.broadcast([weights]), alone.all_reduce(weights)
+    assert torch.equal(weights, torch.ones(3))
 
 
 # Several processes ------------------------------------------------------------------------------------------
