@@ -4,7 +4,8 @@ A linear probe is a multinomial logistic regression a square, fitted on all squa
 the same residual streams serve 64 questions, and the stages are one batched matrix product. An MLP probe has
 one hidden layer between, and so can compute what it finds rather than read it.
 
-The controls: `MajorityBaseline` looks at no network, `shuffled` labels have nothing to do with the streams.
+The controls: `baselines.MajorityBaseline` looks at no network, `shuffled` labels have nothing to do with the
+streams.
 """
 
 from collections.abc import Iterator
@@ -226,31 +227,6 @@ class MLPProbe(_Probe):
 
     def _is_sound(self, streams, logits) -> bool:
         return checks.is_finite(streams)  # units that are off hide an infinity from the logits
-
-
-class MajorityBaseline:
-    """The control that looks at no network: the commonest class of each square at each ply."""
-
-    def fit(self, labels: np.ndarray) -> "MajorityBaseline":
-        """labels int [n_games, time, n_squares], -1 for masked."""
-        labels = checked_labels(labels, "n_games", "time", "n_squares")
-        if len(labels) == 0:
-            raise OthelloEduError("labels hold no games: there is no majority")
-        counts = np.stack([(labels == kind).sum(0) for kind in range(N_CLASSES)])
-        self.classes = counts.argmax(0).astype(np.int8)  # [time, n_squares]
-        return self
-
-    def predict(self, n_games: int) -> np.ndarray:
-        """int8 [n_games, time, n_squares]: the same for every game."""
-        if not hasattr(self, "classes"):
-            raise OthelloEduError("this baseline is not fitted: call fit first")
-        n_games = checks.integer("n_games", n_games, 0, 2**31 - 1)
-        return np.broadcast_to(self.classes, (n_games, *self.classes.shape))
-
-    def score(self, labels: np.ndarray) -> float:
-        """Share of unmasked squares guessed correctly."""
-        labels = checked_labels(labels, "n_games", "time", "n_squares")
-        return float(accuracy(self.predict(len(labels)), labels))
 
 
 def shuffled(labels: np.ndarray, seed: int) -> np.ndarray:

@@ -4,7 +4,7 @@ A score is one number per position (the activation of a feature, say) and a labe
 d3 mine?). AUROC is the chance that a position where the label is true scores higher than one where it is
 false, ties counting half: 0.5 is guessing, 1 is perfect, below 0.5 predicts the opposite.
 
-A high AUROC alone says little. Compare it with the simple scores at the end of this file; look again within
+A high AUROC alone says little. Compare it with the simple scores of `baselines`; look again within
 positions of the same ply (`auroc_within`); and take its uncertainty from games, never from positions, since
 the positions of one game are much alike (`bootstrap_interval`).
 """
@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from . import checks
-from .engine import BLACK, EMPTY, WHITE, check_board_size
 from .errors import OthelloEduError
 from .kernels import kernel, n_threads
 
@@ -295,62 +294,3 @@ def bootstrap_interval(statistic, n_games: int, seed: int, n_resamples: int = 10
     rng = np.random.default_rng(seed)
     resampled = np.array([statistic(rng.integers(0, n_games, n_games)) for _ in range(n_resamples)])
     return tuple(np.quantile(resampled, ((1 - level) / 2, (1 + level) / 2), axis=0))
-
-
-# Scores that everybody should compare with -------------------------------------------------------------
-
-
-def ply_score(boards) -> np.ndarray:
-    """Number of moves played, float32 [..., 1], from boards int [..., 64].
-
-    It is the number of discs less four, so that counting all discs would rank positions the same way.
-    """
-    discs = (_boards(boards) != EMPTY).view(np.int8)  # 64 at most, so that one byte counts them, and quickly
-    return discs.sum(axis=-1, keepdims=True, dtype=np.int8).astype(np.float32) - 4
-
-
-def lead_score(boards, to_move) -> np.ndarray:
-    """Discs of the player to move less those of the opponent, float32 [..., 1]; 0 where nobody is to move.
-
-    boards: int [..., 64] (0 empty, 1 black, 2 white). to_move: int [...] (1 black, 2 white, 0 nobody).
-    """
-    boards = _boards(boards)
-    to_move = checks.integers("to_move", to_move, low=EMPTY, high=WHITE)
-    if to_move.shape != boards.shape[:-1]:
-        raise OthelloEduError(f"to_move has shape {to_move.shape}; the boards need {boards.shape[:-1]}")
-    lead = (boards == BLACK).sum(axis=-1) - (boards == WHITE).sum(axis=-1)
-    return (lead * (1 * (to_move == BLACK) - (to_move == WHITE)))[..., None].astype(np.float32)
-
-
-def occupied_score(boards) -> np.ndarray:
-    """One where a tile holds a disc of either colour, float32 [..., 64]."""
-    return (_boards(boards) != EMPTY).astype(np.float32)
-
-
-def _boards(boards) -> np.ndarray:
-    """Boards int [..., 64]; refuses contents, whose -1 would count as a disc."""
-    return checks.integers("boards", boards, "…", 64, low=EMPTY, high=WHITE)
-
-
-def nearest_corner_score(boards, board_size: int = 8) -> np.ndarray:
-    """One where the corner nearest to a tile is taken, float32 [..., 64]: each corner has its quarter."""
-    first = (8 - check_board_size(board_size)) // 2
-    nearest = np.where(np.arange(8) < 4, first, 7 - first)
-    return occupied_score(boards)[..., (8 * nearest[:, None] + nearest).ravel()]
-
-
-def baselines(boards, to_move, labels, board_size: int = 8) -> dict[str, np.ndarray]:
-    """AUROC of each simple score against the label of every tile, {name: float64 [64]}.
-
-    boards: int [n, 64]. to_move: int [n]. labels: bool [n, 64], one fact about each tile. A tile's own scores
-    are used for its own label. NaN where a label is constant. A feature has found something about a tile
-    only if it beats all of these.
-    """
-    scores = {
-        "ply": ply_score(boards),
-        "lead in discs": lead_score(boards, to_move),
-        "tile occupied": occupied_score(boards),
-        "nearest corner taken": nearest_corner_score(boards, board_size),
-    }
-    tables = {name: auroc(columns, labels) for name, columns in scores.items()}
-    return {name: table[0] if len(table) == 1 else table.diagonal().copy() for name, table in tables.items()}

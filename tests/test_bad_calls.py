@@ -18,18 +18,19 @@ import torch
 
 import othello_edu as oe
 from othello_edu import checks, engine
+from othello_edu.baselines import MajorityBaseline
 from othello_edu.board_metrics import SparseProbe, board_reader
 from othello_edu.dictionaries import Directions, MeanDictionary
 from othello_edu.errors import OthelloEduError
 from othello_edu.evaluation import evaluate
 from othello_edu.games import encode_moves, move_squares, refuse_squares
 from othello_edu.pretrained import CONFIG_FILE, MODEL_FILE, load_model, save_model
-from othello_edu.probes import LinearProbe, MajorityBaseline, MLPProbe, labelled_rows
+from othello_edu.probes import LinearProbe, MLPProbe, labelled_rows
 from othello_edu.sae import JumpReLU, SparseAutoencoder, TopK
 from othello_edu.scoring import auroc, auroc_resampled
 
-MODULES = """engine games board labels activations probes sae dictionaries board_metrics scoring stability
-model pretrained evaluation presets checkpoints training""".split()
+MODULES = """engine games board labels activations probes sae dictionaries board_metrics scoring baselines
+stability model pretrained evaluation presets checkpoints training""".split()
 
 # What is not called, and why.
 INNER = "called within the loops of a kernel; numba refuses what are no integers with a TypeError"
@@ -450,10 +451,11 @@ CALLS = {
     **{f"probes.{type(probe).__name__}.logits": [On(probe), STREAM[0]] for probe in (PROBE, MLP)},
     "probes.LinearProbe.predict": [On(PROBE), STREAM[0]],
     "probes.LinearProbe.score": [On(PROBE), *STREAM],
-    "probes.MajorityBaseline": [],
-    "probes.MajorityBaseline.fit": [On(MajorityBaseline()), ("labels", LABELS, integers)],
-    "probes.MajorityBaseline.predict": [On(BASELINE), ("n_games", 4, counts)],
-    "probes.MajorityBaseline.score": [On(BASELINE), ("labels", LABELS, integers)],
+    # baselines
+    "baselines.MajorityBaseline": [],
+    "baselines.MajorityBaseline.fit": [On(MajorityBaseline()), ("labels", LABELS, integers)],
+    "baselines.MajorityBaseline.predict": [On(BASELINE), ("n_games", 4, counts)],
+    "baselines.MajorityBaseline.score": [On(BASELINE), ("labels", LABELS, integers)],
     "probes.shuffled": [("labels", LABELS, integers), SEED],
     "probes.accuracy": [
         ("predicted", LABELS.copy(), integers),
@@ -567,11 +569,11 @@ CALLS = {
         ("n_resamples", 9, unlimited),
         ("level", 0.9, numbers),
     ],
-    "scoring.ply_score": [("boards", BOARDS, integers)],
-    "scoring.lead_score": [("boards", BOARDS, integers), PLAYERS],
-    "scoring.occupied_score": [("boards", BOARDS, integers)],
-    "scoring.nearest_corner_score": [("boards", BOARDS, integers), *ON],
-    "scoring.baselines": [("boards", BOARDS, integers), PLAYERS, ("labels", BOARDS == 1, flags), *ON],
+    "baselines.ply_score": [("boards", BOARDS, integers)],
+    "baselines.lead_score": [("boards", BOARDS, integers), PLAYERS],
+    "baselines.occupied_score": [("boards", BOARDS, integers)],
+    "baselines.nearest_corner_score": [("boards", BOARDS, integers), *ON],
+    "baselines.baselines": [("boards", BOARDS, integers), PLAYERS, ("labels", BOARDS == 1, flags), *ON],
     # stability
     "stability.stable_paper": [("boards", BOARDS, integers), *ON],
     "stability.stable_sound": [("boards", BOARDS, integers), *ON],
@@ -672,7 +674,7 @@ ANSWERS = {
         for kind in ("LinearProbe", "MLPProbe")
         for what in ("NaN", "infinite")
     },
-    ("probes.MajorityBaseline.score", "labels", "empty"): nothing,
+    ("baselines.MajorityBaseline.score", "labels", "empty"): nothing,
     ("probes.shuffled", "labels", "empty"): nothing,
     # Predictions may be anything, and labels of other classes are never predicted.
     **{
@@ -718,7 +720,7 @@ ANSWERS = {
         for what in ("negative", "too large")
     },
     **{
-        (f"scoring.{name}", "boards", "empty"): nothing
+        (f"baselines.{name}", "boards", "empty"): nothing
         for name in ("ply_score", "occupied_score", "nearest_corner_score")
     },
     **{(f"stability.stable_{name}", "boards", "empty"): nothing for name in ("paper", "sound")},

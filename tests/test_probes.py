@@ -8,11 +8,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from othello_edu.activations import residual_streams
+from othello_edu.baselines import MajorityBaseline
 from othello_edu.errors import OthelloEduError
 from othello_edu.games import random_games, replay
 from othello_edu.labels import contents
 from othello_edu.pretrained import load_pretrained
-from othello_edu.probes import LinearProbe, MajorityBaseline, MLPProbe, accuracy, balanced_accuracy, shuffled
+from othello_edu.probes import LinearProbe, MLPProbe, accuracy, balanced_accuracy, shuffled
 
 
 def planted(n_games=60, n_plies=10, d_model=12, n_squares=5, seed=0, offset=0.0):
@@ -163,16 +164,7 @@ def test_a_direction_that_never_varies_does_no_harm():
     assert torch.isfinite(probe.weight).all() and probe.score(streams, labels)[1] > 0.8
 
 
-# Controls and accuracy ----------------------------------------------------------------------------------
-
-
-def test_the_majority_is_the_commonest_class_of_each_square_at_each_ply():
-    # Three games, two plies, two squares.
-    labels = np.array([[[0, 1], [2, 2]], [[0, 2], [1, 2]], [[1, 1], [1, -1]]])
-    baseline = MajorityBaseline().fit(labels)
-    np.testing.assert_array_equal(baseline.classes, [[0, 1], [1, 2]])
-    np.testing.assert_array_equal(baseline.predict(2), [[[0, 1], [1, 2]]] * 2)
-    assert baseline.score(labels) == pytest.approx(8 / 11)
+# Accuracy ----------------------------------------------------------------------------------
 
 
 def test_accuracy_by_square_by_ply_and_by_game():
@@ -221,10 +213,6 @@ def test_a_probe_with_nothing_to_fit_or_not_fitted_says_so():
     for act in (LinearProbe().logits, LinearProbe().predict):
         with pytest.raises(OthelloEduError, match="not fitted: call fit first"):
             act(streams)
-    with pytest.raises(OthelloEduError, match="not fitted: call fit first"):
-        MajorityBaseline().predict(3)
-    with pytest.raises(OthelloEduError, match=r"must be \[n_games, time, n_squares\]"):
-        MajorityBaseline().fit(labels[0])
 
 
 def test_streams_of_another_model_are_refused():

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from othello_edu import scoring
+from othello_edu import baselines
 from othello_edu.cli import main
 from othello_edu.dictionaries import random_directions
 from othello_edu.errors import OthelloEduError
@@ -465,7 +465,7 @@ def test_a_clock_passes_over_all_positions_and_fails_at_the_same_ply(new):
 
 
 def test_occupation_passes_at_the_same_ply_and_fails_among_occupied_tiles(new):
-    score = scoring.occupied_score(new.rows(new.boards))
+    score = baselines.occupied_score(new.rows(new.boards))
     within, occupied = (
         audit(score, new, "paper", report, 50)["sides"] for report in ("within_ply", "within_ply_occupied")
     )

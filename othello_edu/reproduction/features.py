@@ -3,18 +3,11 @@
 import numpy as np
 import torch
 
+from ..baselines import nearest_corner_score, occupied_score, ply_score
 from ..board import SQUARE_NAMES
 from ..dictionaries import best_correlations, best_cosines, random_directions
 from ..labels import EMPTY, MINE, THEIRS
-from ..scoring import (
-    auroc,
-    auroc_resampled,
-    auroc_within,
-    f1,
-    nearest_corner_score,
-    occupied_score,
-    ply_score,
-)
+from ..scoring import auroc, auroc_resampled, auroc_within, f1
 from .data import Sample
 from .protocol import COLOUR_THRESHOLD, STABILITY_THRESHOLD, TOP_TRIPLES
 from .results import round_all, rounded

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from ..baselines import MajorityBaseline
 from ..games import random_games, replay
 from ..labels import colours, contents_before
-from ..probes import LinearProbe, MajorityBaseline, MLPProbe, accuracy, balanced_accuracy, shuffled
+from ..probes import LinearProbe, MLPProbe, accuracy, balanced_accuracy, shuffled
 from ..sae import linear_fall
 from ..scoring import bootstrap_interval
 from .context import SEED, Run
