@@ -7,6 +7,7 @@ edited board, it was using it (Li et al., 2023; Nanda et al., 2023).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from .board import Board
 from .errors import OthelloEduError
 from .games import CENTRE, PADDING, Games, Positions, move_squares, tokens
 from .labels import EMPTY, MINE, THEIRS
-from .model import GPT
+from .model import GPT, Edits
 from .probes import LinearProbe, labelled_rows
 
 KINDS = ("flip", "erase")
@@ -112,8 +113,7 @@ def probe_edits(
     stages: Sequence[int],
     strength: float = 1.0,
     along: torch.Tensor | None = None,
-    pushes: dict[int, torch.Tensor] | None = None,
-):
+) -> Edits:
     """Edits for `model(tokens, edits=…)` that make the probe read `after` instead of `before`.
 
     At each stage, and only at the position of the case, the stream is pushed until the probe, which was in
@@ -124,7 +124,6 @@ def probe_edits(
     along: directions, [n_stages, n_squares, 3, d_model]; the push goes along the difference between those of
     `after` and `before`. By default the probe's own weights, the shortest way; `board_directions` gives
     others. A stream is left alone where its direction would not move the probe towards `after`.
-    pushes: a dict that receives, while the model runs, how far each stream was moved: {stage: [n, d_model]}.
     """
     if not all(0 <= stage < len(probe.weight) for stage in stages):
         raise OthelloEduError(f"stages are {list(stages)}; this probe has stages 0..{len(probe.weight) - 1}")
@@ -135,48 +134,42 @@ def probe_edits(
     )
 
     def edit(stage):
-        weight, bias, way = probe.weight[stage], probe.bias[stage], along[stage]
+        weight, bias, directions = probe.weight[stage], probe.bias[stage], along[stage]
         reading = weight[square, after] - weight[square, before]  # [n, d_model]
         offset = bias[square, after] - bias[square, before]
-        direction = way[square, after] - way[square, before]
+        direction = directions[square, after] - directions[square, before]
         gain = (reading * direction).sum(-1)  # of the margin, for a push of one direction
 
         def move(x):
-            here = x[rows, ply]
-            margin = (here * reading).sum(-1) + offset
+            margin = (x[rows, ply] * reading).sum(-1) + offset
             size = torch.where((margin < 0) & (gain > 0), -(1 + strength) * margin / gain, 0.0)
-            push = size[:, None] * direction
-            if pushes is not None:
-                pushes[stage] = push
-            x = x.clone()
-            x[rows, ply] = here + push
-            return x
+            return _pushed(x, cases, size[:, None] * direction)
 
         return move
 
     return {("resid_post", stage): edit(stage) for stage in stages}
 
 
-def random_edits(cases: Cases, pushes: dict[int, torch.Tensor], seed: int):
+def random_edits(cases: Cases, pushes: dict[int, torch.Tensor], seed: int) -> Edits:
     """The control: pushes of the same lengths, at the same places, in random directions.
 
-    pushes: as `probe_edits` recorded them, {stage: [n, d_model]}.
+    pushes: {stage: [n, d_model]}, as `run_cases` returns those of the edits that are to be compared.
     """
-    rows, ply = torch.arange(len(cases)), torch.as_tensor(cases.ply)
     random = torch.Generator().manual_seed(seed)
 
     def edit(push):
         noise = torch.randn(push.shape, generator=random)
         noise *= (push.norm(dim=-1) / noise.norm(dim=-1))[:, None]
-
-        def move(x):
-            x = x.clone()
-            x[rows, ply] += noise
-            return x
-
-        return move
+        return lambda x: _pushed(x, cases, noise)
 
     return {("resid_post", stage): edit(push) for stage, push in pushes.items()}
+
+
+def _pushed(x: torch.Tensor, cases: Cases, push: torch.Tensor) -> torch.Tensor:
+    """Streams [n, T, d_model] with a push [n, d_model] added at the position of each case."""
+    x = x.clone()
+    x[torch.arange(len(cases)), torch.as_tensor(cases.ply)] += push
+    return x
 
 
 def wrong_moves(logits: torch.Tensor, legal: np.ndarray) -> np.ndarray:
@@ -192,13 +185,34 @@ def wrong_moves(logits: torch.Tensor, legal: np.ndarray) -> np.ndarray:
     return (chosen != legal).sum(-1)
 
 
+class Outcome(NamedTuple):
+    """What came of cases: logits [n, vocabulary] at their positions, and how far the streams were pushed.
+
+    pushes: {stage: [n, d_model]}, for each stage that was edited.
+    """
+
+    logits: torch.Tensor
+    pushes: dict[int, torch.Tensor]
+
+
 @torch.no_grad()
-def run_cases(model: GPT, games: Games, cases: Cases, edits=None) -> torch.Tensor:
-    """The network's logits at the position of each case, [n, vocabulary]."""
+def run_cases(model: GPT, games: Games, cases: Cases, edits: Edits | None = None) -> Outcome:
+    """Run the network on the games of the cases, each up to its position, with these edits if any."""
+    at, pushes = (torch.arange(len(cases)), torch.as_tensor(cases.ply)), {}
+
+    def watched(place, edit):
+        def move(x):
+            edited = edit(x)
+            if place[0] == "resid_post":
+                pushes[place[1]] = edited[at] - x[at]
+            return edited
+
+        return move
+
     model.eval()
-    read = tokens(games[cases.game])[:, : cases.ply.max() + 1]  # later moves change nothing before them
-    logits = model(read, edits=edits or {})
-    return logits[torch.arange(len(cases)), torch.as_tensor(cases.ply)]
+    moves_read = tokens(games[cases.game])[:, : cases.ply.max() + 1]  # later ones change nothing before them
+    logits = model(moves_read, edits={place: watched(place, edit) for place, edit in (edits or {}).items()})
+    return Outcome(logits[at], pushes)
 
 
 @dataclass(frozen=True)
@@ -225,10 +239,9 @@ def compare(
     Returns the errors against the edited board and those against the true board. The first should fall and
     the second rise if the network uses what was edited; both rise if it is merely disturbed.
     """
-    pushes: dict[int, torch.Tensor] = {}
-    nothing = run_cases(model, games, cases)
-    edited = run_cases(model, games, cases, probe_edits(probe, cases, stages, strength, along, pushes))
-    random = run_cases(model, games, cases, random_edits(cases, pushes, seed))
+    nothing = run_cases(model, games, cases).logits
+    edited, pushes = run_cases(model, games, cases, probe_edits(probe, cases, stages, strength, along))
+    random = run_cases(model, games, cases, random_edits(cases, pushes, seed)).logits
     return tuple(
         Errors(*(wrong_moves(logits, legal) for logits in (nothing, edited, random)))
         for legal in (cases.legal_after, cases.legal_before)

@@ -63,8 +63,8 @@ def test_masked_rows_do_not_count():
 @pytest.mark.parametrize("written", [False, True], ids=["along the probe", "along the board's directions"])
 def test_a_push_mirrors_what_the_probe_reads_and_moves_nothing_else(world, written):
     model, games, cases, probe, directions = world
-    seen, pushes = {}, {}
-    edits = probe_edits(probe, cases, [1], along=directions if written else None, pushes=pushes)
+    edits = probe_edits(probe, cases, [1], along=directions if written else None)
+    pushes = run_cases(model, games, cases, edits).pushes
     games = games[cases.game]
     plain = oe.residual_streams(model, games)
     _, cache = model.run_with_cache(oe.tokens(games), edits=edits, names=["resid_post"])
@@ -82,8 +82,7 @@ def test_a_push_mirrors_what_the_probe_reads_and_moves_nothing_else(world, writt
 
 def test_the_control_pushes_as_far_at_the_same_places_in_another_direction(world):
     model, games, cases, probe, directions = world
-    pushes = {}
-    run_cases(model, games, cases, probe_edits(probe, cases, STAGES, along=directions, pushes=pushes))
+    _, pushes = run_cases(model, games, cases, probe_edits(probe, cases, STAGES, along=directions))
     assert set(pushes) == set(STAGES)
     edits = random_edits(cases, pushes, seed=0)
     for stage in STAGES:
@@ -98,7 +97,8 @@ def test_the_control_pushes_as_far_at_the_same_places_in_another_direction(world
 def test_the_comparison_counts_against_both_boards(world):
     model, games, cases, probe, directions = world
     on_edited, on_true = compare(model, probe, games, cases, STAGES, along=directions)
-    logits = run_cases(model, games, cases)
+    logits, pushes = run_cases(model, games, cases)
+    assert pushes == {}, "nothing was edited"
     assert (on_edited.nothing == wrong_moves(logits, cases.legal_after)).all()
     assert (on_true.nothing == wrong_moves(logits, cases.legal_before)).all()
     assert on_edited.random.shape == on_true.edited.shape == (len(cases),)

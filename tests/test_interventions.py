@@ -148,7 +148,7 @@ def test_logits_of_the_cases_are_those_at_their_positions(games, world):
     model, _, cases = world
     streams = residual_streams(model, games, stages=[2])[0]
     expected = model.logits_from(streams[cases.game, cases.ply])
-    torch.testing.assert_close(run_cases(model, games, cases), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(run_cases(model, games, cases).logits, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("stage", [3, -1])
