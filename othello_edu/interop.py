@@ -456,10 +456,8 @@ def from_published_probe(probe: torch.Tensor | State) -> LinearProbe:
     mine = black[..., BLACK] + white[..., WHITE]
     theirs = black[..., WHITE] + white[..., BLACK]
     weight = (torch.stack([empty, mine, theirs]) / 2).float()  # [class, d_model, letter, digit]
-    read = LinearProbe()
-    read.weight = weight.permute(3, 2, 0, 1).reshape(1, 64, *weight.shape[:2])
-    read.bias = torch.zeros(1, 64, 3)
-    return read
+    weight = weight.permute(3, 2, 0, 1).reshape(1, 64, *weight.shape[:2])
+    return LinearProbe.from_weights(weight, torch.zeros(1, 64, 3))
 
 
 def to_published_probe(probe: LinearProbe, stage: int) -> torch.Tensor:

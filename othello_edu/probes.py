@@ -120,6 +120,22 @@ class LinearProbe(_Probe):
         self.with_bias = with_bias
         self._settings(with_bias=with_bias)
 
+    @classmethod
+    def from_weights(cls, weight: torch.Tensor, bias: torch.Tensor) -> "LinearProbe":
+        """A probe that is known already, such as one from a file, as if it had been fitted.
+
+        weight: real [n_stages, n_squares, 3, d_model]; bias: real [n_stages, n_squares, 3]. Raises
+        OthelloEduError for other shapes, and for numbers that are not finite.
+        """
+        weight = checks.reals("weight", weight, "n_stages", "n_squares", N_CLASSES, "d_model")
+        bias = checks.reals("bias", bias, *weight.shape[:3])
+        if weight.numel() == 0:
+            raise OthelloEduError(f"weight has shape {list(weight.shape)}: there is nothing to read with")
+        probe = cls()
+        probe.weight = checks.finite("weight", weight.float()).contiguous()
+        probe.bias = checks.finite("bias", bias.float()).contiguous()
+        return probe
+
     @torch.no_grad()
     def fit(self, streams: torch.Tensor, labels: np.ndarray) -> "LinearProbe":
         """streams [n_stages, …, d_model], tensor or NumPy; labels int […, n_squares] in 0..2, -1 for masked.

@@ -446,6 +446,7 @@ CALLS = {
     # probes
     "probes.LinearProbe": [*TRAINING, SEED, ("with_bias", True, switches)],
     "probes.MLPProbe": [("hidden", 4, unlimited), *TRAINING, SEED],
+    "probes.LinearProbe.from_weights": [("weight", PROBE.weight, reals), ("bias", PROBE.bias, reals)],
     "probes.LinearProbe.fit": [On(LinearProbe(epochs=1)), *STREAM],
     "probes.MLPProbe.fit": [On(MLPProbe(4, epochs=1)), *STREAM],
     **{f"probes.{type(probe).__name__}.logits": [On(probe), STREAM[0]] for probe in (PROBE, MLP)},

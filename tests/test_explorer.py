@@ -31,7 +31,7 @@ def parts():
     probe = LinearProbe(epochs=1).fit(
         oe.residual_streams(model, games), oe.contents(oe.replay(games))[:, :-1]
     )
-    probe.weight, probe.bias = probe.weight.half().float(), probe.bias.half().float()
+    probe = LinearProbe.from_weights(probe.weight.half(), probe.bias.half())
     saes = [SparseAutoencoder(32, 48, seed) for seed in range(model.n_stages)]
     for sae in saes:
         sae.weight.data = sae.weight.data.half().float()

@@ -285,11 +285,9 @@ def test_a_truncated_or_missing_file_is_refused_by_name(model, tmp_path, name):
 
 
 def a_probe(d_model=5):
-    probe = LinearProbe()
     random = torch.Generator().manual_seed(0)
-    probe.weight = torch.randn(2, 64, 3, d_model, generator=random)
-    probe.bias = torch.zeros(2, 64, 3)
-    return probe
+    weight = torch.randn(2, 64, 3, d_model, generator=random)
+    return LinearProbe.from_weights(weight, torch.zeros(2, 64, 3))
 
 
 def test_a_probe_comes_back_as_it_went():
@@ -319,9 +317,9 @@ def test_probes_that_do_not_fit_are_refused():
     probe.bias[1] += 1
     with pytest.raises(OthelloEduError, match="bias"):
         to_published_probe(probe, 1)
-    probe.weight = probe.weight[:, :36]
+    smaller = LinearProbe.from_weights(probe.weight[:, :36], probe.bias[:, :36])
     with pytest.raises(OthelloEduError, match="36 squares"):
-        to_published_probe(probe, 0)
+        to_published_probe(smaller, 0)
 
 
 # Sparse autoencoders -------------------------------------------------------------------------------------

@@ -102,8 +102,7 @@ def world(games, positions):
     """A network and a probe, both of random weights, and 40 cases."""
     torch.manual_seed(0)
     model = GPT(GPTConfig(n_layer=2, n_head=2, d_model=16)).eval()
-    probe = LinearProbe()
-    probe.weight, probe.bias = torch.randn(3, 64, 3, 16), torch.randn(3, 64, 3)
+    probe = LinearProbe.from_weights(torch.randn(3, 64, 3, 16), torch.randn(3, 64, 3))
     return model, probe, sample_cases(positions, 40, seed=0)
 
 

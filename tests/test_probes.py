@@ -122,6 +122,28 @@ def test_weights_and_biases_reproduce_the_logits():
     np.testing.assert_array_equal(predicted, probe.logits(streams).argmax(-1))
 
 
+def test_a_probe_made_from_weights_reads_as_the_fitted_one_does():
+    streams, labels = planted()
+    fitted = LinearProbe().fit(streams, labels)
+    again = LinearProbe.from_weights(fitted.weight.numpy(), fitted.bias.double())
+    assert torch.equal(again.logits(streams), fitted.logits(streams)) and again.bias.dtype == torch.float32
+    transposed = LinearProbe.from_weights(fitted.weight.mT.contiguous().mT, fitted.bias)
+    assert torch.equal(transposed.logits(streams), fitted.logits(streams)), "wherever it lies in memory"
+
+
+def test_weights_that_are_no_probe_are_refused():
+    weight, bias = torch.zeros(2, 5, 3, 12), torch.zeros(2, 5, 3)
+    for wrong in (weight[..., :2, :], weight[0], weight.mT):
+        with pytest.raises(OthelloEduError, match=r"weight have shape .*\[n_stages, n_squares, 3, d_model\]"):
+            LinearProbe.from_weights(wrong, bias)
+    with pytest.raises(OthelloEduError, match=r"bias have shape \[2, 4, 3\]; they must be \[2, 5, 3\]"):
+        LinearProbe.from_weights(weight, bias[:, :4])
+    with pytest.raises(OthelloEduError, match=r"weight\[0, 0, 0, 0\] is nan"):
+        LinearProbe.from_weights(weight.log() - weight.log(), bias)
+    with pytest.raises(OthelloEduError, match="nothing to read with"):
+        LinearProbe.from_weights(weight[:0], bias[:0])
+
+
 def test_predictions_of_many_rows_are_those_of_each():
     streams, labels = planted(500)
     probe = LinearProbe().fit(streams[:, :60], labels[:60])

@@ -452,8 +452,8 @@ def python_has(site):
     """A function from a line of moves to how many squares each stage has right, by the site's own file."""
     name = json.loads((site / "explorer.json").read_text(encoding="utf-8"))["weights"]
     tensors = safetensors.torch.load_file(site / name)
-    model, probe = oe.load_pretrained("small"), LinearProbe()
-    probe.weight, probe.bias = tensors["probe.weight"].float(), tensors["probe.bias"].float()
+    model = oe.load_pretrained("small")
+    probe = LinearProbe.from_weights(tensors["probe.weight"], tensors["probe.bias"])
 
     def of_line(line):
         games, last = oe.Games.from_transcripts([line]), len(line) // 2 - 1

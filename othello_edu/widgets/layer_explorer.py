@@ -218,11 +218,11 @@ def _on_grid(probe, board_size):
     squares = playable_squares(board_size)
     if probe.weight.shape[1] != len(squares) or board_size == 8:
         return probe
-    whole, (n_stages, _, kinds, width) = LinearProbe(), probe.weight.shape
-    whole.weight, whole.bias = torch.zeros(n_stages, 64, kinds, width), torch.zeros(n_stages, 64, kinds)
-    whole.bias[..., 0] = 50
-    whole.weight[:, squares], whole.bias[:, squares] = probe.weight, probe.bias
-    return whole
+    n_stages, _, n_classes, d_model = probe.weight.shape
+    weight, bias = torch.zeros(n_stages, 64, n_classes, d_model), torch.zeros(n_stages, 64, n_classes)
+    bias[..., 0] = 50
+    weight[:, squares], bias[:, squares] = probe.weight, probe.bias
+    return LinearProbe.from_weights(weight, bias)
 
 
 @torch.no_grad()
