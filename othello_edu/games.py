@@ -332,17 +332,6 @@ def refuse_squares(tokens, board_size: int) -> None:
         )
 
 
-def decode_tokens(tokens, board_size: int = 8) -> np.ndarray:
-    """Tokens to squares, int8 of the same shape; padding becomes -1."""
-    tokens = checks.integers("tokens", tokens)
-    refuse_squares(tokens, board_size)
-    if tokens.size and (tokens.min() < 0 or tokens.max() >= vocabulary_size(board_size)):
-        raise OthelloEduError(
-            f"tokens must lie in 0..{vocabulary_size(board_size) - 1} on {board_size}x{board_size}"
-        )
-    return move_squares(board_size)[tokens].astype(np.int8)
-
-
 def tokens(games: Games) -> torch.Tensor:
     """What the model reads: all moves but the last possible one, int64 [n_games, n_plies - 1]."""
     return encode_moves(checked(games).moves[:, :-1], games.board_size)

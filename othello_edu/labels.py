@@ -91,9 +91,3 @@ def plies(positions: Positions) -> np.ndarray:
     """Number of moves played, int64 [n_games, n_plies]: `t + 1`, or 0 past the end."""
     _checked(positions)
     return np.where(positions.valid, np.arange(1, positions.valid.shape[1] + 1), 0)
-
-
-def disc_counts(positions: Positions) -> np.ndarray:
-    """Discs of black and of white, int64 [n_games, n_plies, 2]."""
-    _checked(positions)
-    return np.stack([(positions.boards == player).sum(-1) for player in (BLACK, WHITE)], axis=-1)

@@ -23,7 +23,7 @@ from othello_edu.board_metrics import SparseProbe, board_reader
 from othello_edu.dictionaries import Directions, MeanDictionary
 from othello_edu.errors import OthelloEduError
 from othello_edu.evaluation import evaluate
-from othello_edu.games import encode_moves, move_squares, refuse_squares
+from othello_edu.games import encode_moves, refuse_squares
 from othello_edu.pretrained import CONFIG_FILE, MODEL_FILE, load_model, save_model
 from othello_edu.probes import LinearProbe, MLPProbe, labelled_rows
 from othello_edu.sae import JumpReLU, SparseAutoencoder, TopK
@@ -393,7 +393,6 @@ CALLS = {
     "games.split_games": [*((f"n_{part}", 2, counts) for part in ("train", "validation", "test")), SEED, *ON],
     **{f"games.{name}": ON for name in ("move_squares", "vocabulary_size")},
     "games.encode_moves": [("moves", GAMES.moves, integers), *ON],
-    "games.decode_tokens": [("tokens", oe.tokens(GAMES).numpy(), integers), *ON],
     "games.batches": [("games", GAMES, objects), ("size", 4, unlimited)],
     # board
     "board.square_name": [("square", 37, squares)],
@@ -421,9 +420,7 @@ CALLS = {
     # labels
     **{
         f"labels.{name}": [("positions", POSITIONS, objects)]
-        for name in (
-            "contents movers boards_before contents_before colours legal_tokens plies disc_counts".split()
-        )
+        for name in ("contents movers boards_before contents_before colours legal_tokens plies".split())
     },
     "labels.legal_distribution": [("games", GAMES, objects)],
     # activations
@@ -659,8 +656,6 @@ ANSWERS = {
     ("games.Games.board", "game", "negative"): lambda result, right: result == GAMES.board(5, 3),
     ("games.Games.board", "ply", "negative"): lambda result, right: result == oe.Board.start(SIZE),
     ("games.encode_moves", "moves", "empty"): nothing,
-    ("games.decode_tokens", "tokens", "a number"): lambda result, right: result == move_squares(SIZE)[7],
-    ("games.decode_tokens", "tokens", "empty"): nothing,
     ("board.Board.from_contents", "contents", "floats"): lambda result, right: result == right,
     ("board.Board.from_moves", "moves", "empty"): lambda result, right: result == BOARD,
     ("board.parse_transcript", "text", "empty"): lambda result, right: result == ([], []),

@@ -12,7 +12,6 @@ from othello_edu.games import (
     CENTRE,
     Games,
     batches,
-    decode_tokens,
     encode_moves,
     final_scores,
     move_squares,
@@ -278,9 +277,7 @@ def test_moves_become_tokens_and_tokens_moves(seed, size):
     encoded = encode_moves(games.moves, size)
     assert encoded.dtype == torch.int64 and encoded.shape == games.moves.shape
     assert ((encoded == 0).numpy() == (games.moves < 0)).all()
-    decoded = decode_tokens(encoded, size)
-    assert decoded.dtype == np.int8 and np.array_equal(decoded, games.moves)
-    assert np.array_equal(decode_tokens(encoded.numpy(), size), games.moves)
+    assert np.array_equal(move_squares(size)[encoded.numpy()], games.moves)
 
 
 @pytest.mark.parametrize("size", [4, 6, 8])
@@ -294,15 +291,11 @@ def test_targets_are_the_inputs_one_move_later(size):
     # The target at column t is legal on the board of row t: what has been read is move t, not t + 1.
     legal = replay(games).legal[:, :-1]
     game, ply = np.nonzero(wanted.numpy())
-    assert legal[game, ply, decode_tokens(wanted, size)[game, ply]].all()
+    assert legal[game, ply, move_squares(size)[wanted.numpy()][game, ply]].all()
 
 
-def test_squares_without_a_token_and_tokens_without_a_square_are_refused():
+def test_squares_without_a_token_are_refused():
     with pytest.raises(OthelloEduError, match="a centre square or one outside the 8x8 board"):
         encode_moves([27])
     with pytest.raises(OthelloEduError, match="outside the 6x6 board has no token"):
         encode_moves([[0]], board_size=6)
-    for wrong in (-1, 61):
-        with pytest.raises(OthelloEduError, match=r"tokens must lie in 0\.\.60"):
-            decode_tokens([wrong])
-    assert decode_tokens(torch.zeros((0, 3), dtype=torch.int64)).shape == (0, 3)

@@ -6,13 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from othello_edu.games import Games, decode_tokens, next_tokens, random_games, replay
+from othello_edu.games import Games, move_squares, next_tokens, random_games, replay
 from othello_edu.labels import (
     MASKED,
     colours,
     contents,
     contents_before,
-    disc_counts,
     legal_distribution,
     legal_tokens,
     plies,
@@ -121,7 +120,7 @@ def test_legal_tokens_are_the_legal_squares_by_their_tokens(games):
     legal = legal_tokens(positions)
     assert legal.dtype == bool and not legal[..., 0].any()
     game, ply, token = np.nonzero(legal)
-    squares = decode_tokens(token, games.board_size)
+    squares = move_squares(games.board_size)[token]
     assert positions.legal[game, ply, squares].all() and len(squares) == positions.legal.sum()
     targets = next_tokens(games).numpy()
     game, ply = np.nonzero(targets)
@@ -130,9 +129,7 @@ def test_legal_tokens_are_the_legal_squares_by_their_tokens(games):
 
 def test_plies_count_the_moves_played_and_discs_grow_with_them(games):
     positions = replay(games)
-    played, discs = plies(positions), disc_counts(positions)
-    assert discs.shape == (*played.shape, 2)
+    played, discs = plies(positions), (positions.boards > 0).sum(axis=-1)
     assert np.array_equal(played > 0, positions.valid)
     assert np.array_equal(played.max(axis=1), games.lengths)
-    assert np.array_equal(discs.sum(axis=-1), np.where(positions.valid, played + 4, 0))
-    assert np.array_equal(discs[..., 0], (positions.boards == 1).sum(axis=-1))
+    assert np.array_equal(discs, np.where(positions.valid, played + 4, 0))
