@@ -13,7 +13,7 @@ from othello_edu.kernels import n_threads
 from othello_edu.scoring import auroc, f1
 
 N_POSITIONS, N_FEATURES, N_LABELS = 104_000, 1024, 192  # the paper's boards; 64 tiles x 3 contents
-FEW = 4  # features and labels of the loop
+N_TIMED = 4  # features and labels of the loop
 
 
 def timed(function):
@@ -24,11 +24,11 @@ def timed(function):
 
 def compare(name, score, reference, features, labels):
     """One table of all features and labels, against a loop of `reference(label, feature)` over a few."""
-    pairs = [(feature, label) for feature in range(FEW) for label in range(FEW)]
+    pairs = [(feature, label) for feature in range(N_TIMED) for label in range(N_TIMED)]
     table, seconds = timed(lambda: score(features, labels))
-    few, few_seconds = timed(lambda: [reference(labels[:, k], features[:, f]) for f, k in pairs])
-    loop_seconds = few_seconds * table.size / len(pairs)
-    difference = np.abs(table[:FEW, :FEW].ravel() - few).max()
+    expected, loop_seconds = timed(lambda: [reference(labels[:, k], features[:, f]) for f, k in pairs])
+    loop_seconds *= table.size / len(pairs)
+    difference = np.abs(table[:N_TIMED, :N_TIMED].ravel() - expected).max()
     print(
         f"{name:14s}{seconds:6.1f} s; scikit-learn loop {loop_seconds:9,.0f} s (extrapolated); "
         f"ratio {loop_seconds / seconds:6,.0f}; largest difference {difference:.1e}"
@@ -42,7 +42,7 @@ def main():
     auroc(features[:100, :2], labels[:100])  # compiles
     print(
         f"{N_FEATURES:,} features x {N_LABELS} labels x {N_POSITIONS:,} positions, "
-        f"{n_threads()} thread(s); scikit-learn timed on {FEW} x {FEW} and extrapolated"
+        f"{n_threads()} thread(s); scikit-learn timed on {N_TIMED} x {N_TIMED} and extrapolated"
     )
     compare("AUROC, dense", auroc, roc_auc_score, features, labels)
     features -= 1.3  # one in ten stays positive, as among the features of a sparse autoencoder

@@ -26,14 +26,14 @@ def main():
     games = random_games(5_000, seed=1)
     positions = replay(games)
     boards, to_move = positions.boards[positions.valid], positions.to_move[positions.valid]
-    few = slice(0, 20_000)
+    subset = slice(0, 20_000)
     print(f"{len(boards):,} positions of random games, {n_threads()} thread(s)")
     print(f"{'':24s}{'positions/s':>14s}{'time / replay':>16s}")
     rules = {
         "replay": (lambda: replay(games), len(boards)),
         "stable_paper": (lambda: stable_paper(boards), len(boards)),
         "stable_sound": (lambda: stable_sound(boards), len(boards)),
-        "refuted, 10 playouts": (lambda: refuted(boards[few], to_move[few], 10, 0), 20_000),
+        "refuted, 10 playouts": (lambda: refuted(boards[subset], to_move[subset], 10, 0), 20_000),
     }
     times = {name: seconds(function) / n_positions for name, (function, n_positions) in rules.items()}
     for name, time in times.items():

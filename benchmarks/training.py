@@ -72,7 +72,7 @@ def compare(steps: dict, rounds: int = 12) -> dict[str, float]:
             start = perf_counter()
             step()
             times[name].append(perf_counter() - start)
-    return {name: median(taken) for name, taken in times.items()}
+    return {name: median(durations) for name, durations in times.items()}
 
 
 def main():
@@ -92,11 +92,12 @@ def main():
         multiplied = sum(p.numel() for p in model.parameters() if p.ndim == 2)
         multiplied -= model.token_embedding.weight.numel() + model.position_embedding.weight.numel()
         n_tokens = config.batch_size * model_config.n_ctx
-        for who, taken in seconds.items():
-            share = 6 * multiplied * n_tokens / taken / peak  # 2 forward and 4 backward for each weight
+        for who, step_seconds in seconds.items():
+            # Of each weight, 2 operations forward and 4 backward.
+            share = 6 * multiplied * n_tokens / step_seconds / peak
             print(
-                f"{name:6s} {who:13s} {n_tokens / taken:9,.0f} tokens/s, "
-                f"{config.batch_size / taken:7,.1f} games/s, {share:.0%} of the peak"
+                f"{name:6s} {who:13s} {n_tokens / step_seconds:9,.0f} tokens/s, "
+                f"{config.batch_size / step_seconds:7,.1f} games/s, {share:.0%} of the peak"
             )
         print(f"{name:6s} ratio {seconds['plain loop'] / seconds['this trainer']:.2f}")
         cost = seconds["all legal"] / seconds["this trainer"] - 1

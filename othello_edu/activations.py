@@ -89,14 +89,14 @@ def _collect(model, games, name, indices, plies, width, dtype, out, batch_size):
     device = next(model.parameters()).device
     rows = slice(0, 0)
 
-    def record(place):
-        def look(value):
-            out[place, rows] = value[:, plies].to(out.dtype).to(out.device)
+    def record(slot):
+        def keep(value):
+            out[slot, rows] = value[:, plies].to(out.dtype).to(out.device)
             return value
 
-        return look
+        return keep
 
-    taps = {(name, index): record(place) for place, index in enumerate(indices)}
+    taps = {(name, index): record(slot) for slot, index in enumerate(indices)}
     with in_evaluation_mode(model):
         for start in range(0, len(games), batch_size):
             rows = slice(start, min(start + batch_size, len(games)))

@@ -63,8 +63,8 @@ def parse_transcript(text: str) -> tuple[list[int], list[int]]:
     if not isinstance(text, str):
         raise OthelloEduError(f"a transcript is text such as 'f5d6c3', not {type(text).__name__}")
     moves, passes, result = [], [], None
-    for found in TRANSCRIPT_WORD.finditer(re.sub(r"#[^\n]*", " ", text.lower())):
-        kind, word = found.lastgroup, found[0]
+    for match in TRANSCRIPT_WORD.finditer(re.sub(r"#[^\n]*", " ", text.lower())):
+        kind, word = match.lastgroup, match[0]
         if result is not None:
             raise OthelloEduError(f"ply {len(moves)}: {word[:20]!r} follows the result {result}")
         if kind == "square":

@@ -112,17 +112,17 @@ class TrainingRun:
         Precision may change, which is said: it rounds otherwise from there on.
         """
         saved = {**asdict(about["model"]), **asdict(about["training"])}
-        ours = {**asdict(self.model.config), **asdict(self.config)}
-        different = [name for name in ours if ours[name] != saved[name] and name != "precision"]
+        current = {**asdict(self.model.config), **asdict(self.config)}
+        different = [name for name in current if current[name] != saved[name] and name != "precision"]
         if different == ["n_games"] and _same_until(about["step"], self.config, about["training"]):
             different = []
         if different:
-            listed = ", ".join(
-                f"{name} is {saved[name]!r} there and {ours[name]!r} here" for name in different
+            differences = ", ".join(
+                f"{name} is {saved[name]!r} there and {current[name]!r} here" for name in different
             )
             only_earlier = "n_games may change only before the learning rates begin to fall"
             raise CheckpointError(
-                f"{folder / CHECKPOINT} is from another configuration: {listed}"
+                f"{folder / CHECKPOINT} is from another configuration: {differences}"
                 + (f" ({only_earlier})" if different == ["n_games"] else "")
             )
         self._load(folder, about, arrays)

@@ -115,14 +115,14 @@ def shape(name: str, values, *axes):
     must = ", ".join(map(str, axes))
     if not hasattr(values, "shape"):
         raise OthelloEduError(f"{name} are {shown(values)}; they must be an array [{must}]")
-    found, wanted = tuple(values.shape), axes
+    actual, wanted = tuple(values.shape), axes
     if axes and axes[0] == "…":
         wanted = axes[1:]
-        found = found[len(found) - len(wanted) :] if len(found) >= len(wanted) else None
+        actual = actual[len(actual) - len(wanted) :] if len(actual) >= len(wanted) else None
     if (
-        found is None
-        or len(found) != len(wanted)
-        or any(isinstance(axis, int) and axis != length for axis, length in zip(wanted, found, strict=True))
+        actual is None
+        or len(actual) != len(wanted)
+        or any(isinstance(axis, int) and axis != length for axis, length in zip(wanted, actual, strict=True))
     ):
         raise OthelloEduError(f"{name} have shape {list(values.shape)}; they must be [{must}]")
     return values
@@ -211,10 +211,10 @@ def memory(what: str, n_bytes: int, hint: str = "ask for fewer at a time") -> No
     """Refuse what cannot fit into the memory that is there, before it starts."""
     if n_bytes < LARGE:
         return
-    there = available_memory()
-    if there is not None and n_bytes > there:
-        need, there = (f"{size / 2**30:,.1f} GiB" for size in (n_bytes, there))
-        raise OthelloEduError(f"{what} need {need} of memory, and {there} are available: {hint}")
+    available = available_memory()
+    if available is not None and n_bytes > available:
+        need, available = (f"{size / 2**30:,.1f} GiB" for size in (n_bytes, available))
+        raise OthelloEduError(f"{what} need {need} of memory, and {available} are available: {hint}")
 
 
 def available_memory() -> int | None:
@@ -222,8 +222,8 @@ def available_memory() -> int | None:
 
     The least of what the machine has, what the container may use, and what the process may address.
     """
-    found = [_of_machine(), _of_container(), _of_process()]
-    return min((limit for limit in found if limit is not None), default=None)
+    limits = [_of_machine(), _of_container(), _of_process()]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _of_machine():

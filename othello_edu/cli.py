@@ -73,7 +73,7 @@ def _complain(message: str) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    about = export(
+    card = export(
         arguments.run_folder,
         arguments.out,
         arguments.command,
@@ -81,7 +81,7 @@ def _export(arguments: argparse.Namespace) -> None:
         arguments.device,
         unfinished=arguments.unfinished,
     )
-    measured = about["measured"]
+    measured = card["measured"]
     print(
         f"after rounding to float16: excess loss {measured['excess_loss']:.4f} nats, "
         f"top-1 legal {measured['legal_rate']:.2%}\nwritten: {arguments.out}"

@@ -85,5 +85,5 @@ def calibration(confidence: np.ndarray, truth: np.ndarray, n_bins: int = 10) -> 
     used = n > 0
     means = [np.bincount(bins, x, n_bins)[used] / n[used] for x in (confidence, truth)]
     error = np.average(np.abs(means[0] - means[1]), weights=n[used])
-    listed = [mean.round(5).tolist() for mean in means]
-    return {"error": float(error), "n": n[used].tolist(), "confidence": listed[0], "truth": listed[1]}
+    means = [mean.round(5).tolist() for mean in means]
+    return {"error": float(error), "n": n[used].tolist(), "confidence": means[0], "truth": means[1]}

@@ -83,10 +83,10 @@ def remove_temporaries(folder: Path, *names: str) -> None:
 
     Only while nobody writes there: in a folder that is `locked`.
     """
-    kept = {_shortened(name) for name in names}
+    prefixes = {_shortened(name) for name in names}
     for path in folder.iterdir() if folder.is_dir() else ():
-        found = _TEMPORARY.fullmatch(path.name)
-        if found and (not names or found[1] in kept):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and (not names or match[1] in prefixes):
             path.unlink(missing_ok=True)
 
 

@@ -162,13 +162,13 @@ def replay_in_parts(
 ) -> Iterator[Positions]:
     """Replay some thousands of games at a time; `where(game)` names one that breaks the rules."""
     for start in range(0, len(games), _AT_ONCE):
-        some = games[start : start + _AT_ONCE]
-        *arrays, illegal = engine.replay_moves(some.moves, games.board_size)
+        part = games[start : start + _AT_ONCE]
+        *arrays, illegal = engine.replay_moves(part.moves, games.board_size)
         if (illegal >= 0).any():
             game = int(np.argmax(illegal >= 0))
             ply = int(illegal[game])
             try:
-                Board.from_moves(some.moves[game, : ply + 1], games.board_size)
+                Board.from_moves(part.moves[game, : ply + 1], games.board_size)
             except IllegalMoveError as reason:
                 raise error(f"{where(start + game)}, ply {ply}: {reason}") from None
         yield Positions(*arrays, games.board_size)
@@ -199,16 +199,16 @@ def games_from_texts(texts: Sequence[str], where: Callable[[int], str], board_si
 
     `where(game)` names a game in the messages of OthelloEduError and IllegalMoveError.
     """
-    room, passes = n_plies(check_board_size(board_size)), {}
-    moves = np.full((len(texts), room), -1, np.int8)
+    max_moves, passes = n_plies(check_board_size(board_size)), {}
+    moves = np.full((len(texts), max_moves), -1, np.int8)
     for game, text in enumerate(texts):
         try:
             squares, written = parse_transcript(text)
         except OthelloEduError as reason:
             raise OthelloEduError(f"{where(game)}, {reason}") from None
-        if len(squares) > room:
+        if len(squares) > max_moves:
             size = f"{board_size}x{board_size}"
-            raise OthelloEduError(f"{where(game)} has {len(squares)} moves; {size} has room for {room}")
+            raise OthelloEduError(f"{where(game)} has {len(squares)} moves; {size} has room for {max_moves}")
         moves[game, : len(squares)] = squares
         if written:
             passes[game] = written
@@ -241,14 +241,14 @@ def random_games(n_games: int, seed: int, board_size: int = 8, first: int = 0) -
 def without_duplicates(games: Games, excluded: Games | None = None) -> Games:
     """The games that occur for the first time, in order, and that are not among `excluded`."""
     checked(games)
-    seen = checked(excluded, "excluded").moves if excluded is not None else games.moves[:0]
-    if seen.shape[1] != games.moves.shape[1]:
+    earlier = checked(excluded, "excluded").moves if excluded is not None else games.moves[:0]
+    if earlier.shape[1] != games.moves.shape[1]:
         raise OthelloEduError(
             f"games are on {games.board_size}x{games.board_size}, excluded on another board"
         )
-    everything = np.concatenate([seen, games.moves])
-    _, first = np.unique(everything, axis=0, return_index=True)
-    return games[np.sort(first[first >= len(seen)]) - len(seen)]
+    all_moves = np.concatenate([earlier, games.moves])
+    _, first = np.unique(all_moves, axis=0, return_index=True)
+    return games[np.sort(first[first >= len(earlier)]) - len(earlier)]
 
 
 def split_games(
@@ -265,22 +265,23 @@ def split_games(
     ]
     seed = checks.seed("seed", seed, 2**62)
     checks.memory(f"{sum(sizes):,} games", 4 * sum(sizes) * n_plies(board_size))
-    parts, seen = [], None
+    parts, earlier = [], None
     # Distinct streams for one seed: SplitMix64 turns neighbouring seeds into unrelated ones.
     for part, size in enumerate(sizes):
-        kept, first = None, 0
-        while kept is None or len(kept) < size:
+        unique, first = None, 0
+        while unique is None or len(unique) < size:
             batch = random_games(max(size, 64), 3 * seed + part, board_size, first)
-            pool = batch if kept is None else Games(np.concatenate([kept.moves, batch.moves]), board_size)
-            fresh = without_duplicates(pool, seen)
+            pool = batch if unique is None else Games(np.concatenate([unique.moves, batch.moves]), board_size)
+            fresh = without_duplicates(pool, earlier)
             if first > 100 * max(size, 64):
                 raise OthelloEduError(
                     f"found only {len(fresh)} of {size} different games on {board_size}x{board_size}"
                 )
-            kept, first = fresh, first + len(batch)
-        kept = kept[:size]
-        parts.append(kept)
-        seen = kept if seen is None else Games(np.concatenate([seen.moves, kept.moves]), board_size)
+            unique, first = fresh, first + len(batch)
+        unique = unique[:size]
+        parts.append(unique)
+        moves = unique.moves if earlier is None else np.concatenate([earlier.moves, unique.moves])
+        earlier = Games(moves, board_size)
     return tuple(parts)
 
 
@@ -317,8 +318,8 @@ def encode_moves(moves, board_size: int = 8) -> torch.Tensor:
 def _openings() -> frozenset:
     """Squares of the first two moves of any game: tokens of no game begin so (d3 is square 19, token 20)."""
     start = Board.start()
-    first = [parse_square(name) for name in start.legal_moves]
-    return frozenset((one, parse_square(two)) for one in first for two in start.play(one).legal_moves)
+    pairs = ((move, reply) for move in start.legal_moves for reply in start.play(move).legal_moves)
+    return frozenset((parse_square(move), parse_square(reply)) for move, reply in pairs)
 
 
 def refuse_squares(tokens, board_size: int) -> None:

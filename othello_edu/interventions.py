@@ -56,34 +56,34 @@ def sample_cases(
         raise OthelloEduError(f"kind is {kind!r}; it must be one of {KINDS}")
     if n < 1:
         raise OthelloEduError(f"n is {n}; ask for at least one case")
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     squares = move_squares(positions.board_size)[1:]
-    rows = []
-    in_reach = positions.to_move.copy()
-    in_reach[:, : plies[0]] = 0
-    in_reach[:, plies[1] + 1 :] = 0
-    candidates = np.argwhere((in_reach > 0)[..., None] & (positions.boards > 0))
-    for game, ply, square in random.permutation(candidates):
-        if len(rows) == n:
+    drawn = []
+    movers = positions.to_move.copy()
+    movers[:, : plies[0]] = 0
+    movers[:, plies[1] + 1 :] = 0
+    candidates = np.argwhere((movers > 0)[..., None] & (positions.boards > 0))
+    for game, ply, square in rng.permutation(candidates):
+        if len(drawn) == n:
             break
         if kind == "erase" and square in CENTRE:
             continue
         contents, mover = positions.boards[game, ply].copy(), int(positions.to_move[game, ply])
         contents[square] = 3 - contents[square] if kind == "flip" else EMPTY
         edited = Board.from_contents(contents, mover, positions.board_size)
-        legal = np.zeros(64, bool)
-        legal[[s for s in range(64) if edited.legal_bits >> s & 1]] = True
-        true = positions.legal[game, ply]
-        if edited.to_move != mover or (legal == true).all():
+        legal_after = np.zeros(64, bool)
+        legal_after[[s for s in range(64) if edited.legal_bits >> s & 1]] = True
+        legal_before = positions.legal[game, ply]
+        if edited.to_move != mover or (legal_after == legal_before).all():
             continue
         before = MINE if positions.boards[game, ply, square] == mover else THEIRS
         after = {"flip": 3 - before, "erase": EMPTY}[kind]
-        rows.append((game, ply, square, before, after, true[squares], legal[squares]))
-    if len(rows) < n:
-        raise OthelloEduError(f"these games offer only {len(rows)} of {n} cases: bring more games")
-    game, ply, square, before, after, true, legal = (np.array(column) for column in zip(*rows, strict=True))
+        drawn.append((game, ply, square, before, after, legal_before[squares], legal_after[squares]))
+    if len(drawn) < n:
+        raise OthelloEduError(f"these games offer only {len(drawn)} of {n} cases: bring more games")
+    *columns, legal_before, legal_after = (np.array(column) for column in zip(*drawn, strict=True))
     padding = np.zeros((n, 1), bool)  # a token that is never legal
-    return Cases(game, ply, square, before, after, np.hstack([padding, true]), np.hstack([padding, legal]))
+    return Cases(*columns, *(np.hstack([padding, legal]) for legal in (legal_before, legal_after)))
 
 
 def board_directions(streams: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
@@ -181,8 +181,8 @@ def wrong_moves(logits: torch.Tensor, legal: np.ndarray) -> np.ndarray:
     logits = logits.clone()
     logits[:, PADDING] = -torch.inf
     rank = logits.argsort(-1, descending=True).argsort(-1).numpy()
-    chosen = rank < legal.sum(-1, keepdims=True)
-    return (chosen != legal).sum(-1)
+    predicted = rank < legal.sum(-1, keepdims=True)
+    return (predicted != legal).sum(-1)
 
 
 class Outcome(NamedTuple):
@@ -200,19 +200,19 @@ def run_cases(model: GPT, games: Games, cases: Cases, edits: Edits | None = None
     """Run the network on the games of the cases, each up to its position, with these edits if any."""
     at, pushes = (torch.arange(len(cases)), torch.as_tensor(cases.ply)), {}
 
-    def watched(place, edit):
+    def recorded(name, index, edit):
         def move(x):
             edited = edit(x)
-            if place[0] == "resid_post":
-                pushes[place[1]] = edited[at] - x[at]
+            if name == "resid_post":
+                pushes[index] = edited[at] - x[at]
             return edited
 
         return move
 
     model.eval()
     moves_read = tokens(games[cases.game])[:, : cases.ply.max() + 1]  # later ones change nothing before them
-    logits = model(moves_read, edits={place: watched(place, edit) for place, edit in (edits or {}).items()})
-    return Outcome(logits[at], pushes)
+    recorded_edits = {key: recorded(*key, edit) for key, edit in (edits or {}).items()}
+    return Outcome(model(moves_read, edits=recorded_edits)[at], pushes)
 
 
 @dataclass(frozen=True)

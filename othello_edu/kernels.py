@@ -51,7 +51,7 @@ class _Cache(FunctionCache):
         try:
             return super().load_overload(signature, target)
         except Exception as error:  # a file that was cut short or altered makes unpickling raise anything
-            _say(f"compiled code in {self.cache_path} is broken ({error!r}); it is compiled again")
+            _warn_once(f"compiled code in {self.cache_path} is broken ({error!r}); it is compiled again")
             for path in Path(self.cache_path).glob(f"{escape(self._impl.filename_base)}.*"):
                 with suppress(OSError):
                     path.unlink()
@@ -62,20 +62,20 @@ class _Cache(FunctionCache):
             super().save_overload(signature, compiled)
         except Exception as error:
             self.disable()
-            _say(f"compiled code cannot be kept in {self.cache_path} ({error}); {_ELSEWHERE}")
+            _warn_once(f"compiled code cannot be kept in {self.cache_path} ({error}); {_ELSEWHERE}")
 
 
 _ELSEWHERE = (
     "it is compiled again in each process. The environment variable NUMBA_CACHE_DIR names another folder"
 )
-_said = False
+_warned = False
 
 
-def _say(message: str) -> None:
+def _warn_once(message: str) -> None:
     """Warn, once a process: what is wrong with the cache of one kernel is wrong with that of all."""
-    global _said
-    if not _said:
-        _said = True
+    global _warned
+    if not _warned:
+        _warned = True
         warnings.warn(f"othello_edu: {message}", RuntimeWarning, stacklevel=2)
 
 
@@ -83,7 +83,7 @@ def _cache_of(function):
     try:
         return _Cache(function)
     except (RuntimeError, OSError):  # numba has tried the package's folder and the user's
-        _say(f"there is no folder to keep compiled code in; {_ELSEWHERE}")
+        _warn_once(f"there is no folder to keep compiled code in; {_ELSEWHERE}")
         return NullCache()
 
 
@@ -141,10 +141,10 @@ def in_pieces(work: Callable[[slice], None], n: int, size: int) -> None:
     # Threads of this call alone: they are not there when the process is forked later on.
     threads = ThreadPoolExecutor(n_others)
     try:
-        others = [threads.submit(take_turns) for _ in range(n_others)]
+        futures = [threads.submit(take_turns) for _ in range(n_others)]
         take_turns()  # in this thread too, the one that is told of Ctrl-C
-        for other in others:
-            other.result()
+        for future in futures:
+            future.result()
     finally:
         for _ in pieces:
             pass

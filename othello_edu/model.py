@@ -87,11 +87,11 @@ class Tap:
     def __call__(self, name: str, index: int, value: torch.Tensor) -> torch.Tensor:
         if (name, index) in self.edits:
             edited = self.edits[name, index](value)
-            found = tuple(edited.shape) if torch.is_tensor(edited) else edited
-            if found != tuple(value.shape):
+            shape = tuple(edited.shape) if torch.is_tensor(edited) else edited
+            if shape != tuple(value.shape):
                 raise OthelloEduError(
                     f"the edit of ({name!r}, {index}) must return a tensor of shape {tuple(value.shape)}; "
-                    f"it returned {found}"
+                    f"it returned {shape}"
                 )
             value = edited
         if name in self.kept:

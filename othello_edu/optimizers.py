@@ -69,10 +69,10 @@ def optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for everything else, with their full rates."""
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in chosen]
+    in_blocks = {id(p) for p in matrices}
+    elsewhere = [p for p in model.parameters() if id(p) not in in_blocks]
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     return [
         Muon(matrices, lr=learning_rate, weight_decay=weight_decay, dtype=dtype),
-        torch.optim.AdamW(others, lr=adamw_learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+        torch.optim.AdamW(elsewhere, lr=adamw_learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]

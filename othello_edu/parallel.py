@@ -191,8 +191,8 @@ class BatchGradient:
 def _replica(model: GPT) -> GPT:
     """Another model with the same weights in memory, and gradients of its own."""
     replica = copy.deepcopy(model)
-    for mine, theirs in zip(replica.parameters(), model.parameters(), strict=True):
-        mine.data = theirs.data
+    for copied, original in zip(replica.parameters(), model.parameters(), strict=True):
+        copied.data = original.data
     return replica
 
 

@@ -101,8 +101,8 @@ def _parts(path, text: str) -> Iterator[tuple[int, str | None, str]]:
     while at < len(text):
         part = _TAG.match(text, at) or _BETWEEN.match(text, at)
         if part is None:
-            found = text[at : at + 40].partition("\n")[0]
-            raise RecordError(f'{path}: line {line}: {found!r} is not a tag such as [Black "…"]')
+            excerpt = text[at : at + 40].partition("\n")[0]
+            raise RecordError(f'{path}: line {line}: {excerpt!r} is not a tag such as [Black "…"]')
         if part.re is _TAG:
             value = next(value for value in part.groups()[1:] if value is not None)
             yield line, part[1], re.sub(r'\\(["\\])', r"\1", value)
@@ -111,10 +111,11 @@ def _parts(path, text: str) -> Iterator[tuple[int, str | None, str]]:
         at, line = part.end(), line + part[0].count("\n")
 
 
-def _without_comment(found: re.Match) -> str:
+def _without_comment(comment: re.Match) -> str:
     """Nothing but the line breaks of a comment, so that lines keep their numbers."""
-    never_closed = found[0][0] == "{" and found[0][-1] != "}"  # is left for the moves, where it is refused
-    return found[0] if never_closed else " " + "\n" * found[0].count("\n")
+    text = comment[0]
+    never_closed = text[0] == "{" and text[-1] != "}"  # is left for the moves, where it is refused
+    return text if never_closed else " " + "\n" * text.count("\n")
 
 
 def _until_results(text: str) -> Iterator[tuple[str, str | None]]:
@@ -136,18 +137,18 @@ def _until_results(text: str) -> Iterator[tuple[str, str | None]]:
 
 
 def _add_tag(tags: dict[str, str], name: str, value: str, where: str) -> None:
-    known = _SPELLING.get(name.casefold(), name)
-    if known.casefold() in map(str.casefold, tags):
+    spelled = _SPELLING.get(name.casefold(), name)
+    if spelled.casefold() in map(str.casefold, tags):
         raise RecordError(f"{where} has the tag {name} twice; give each game its tags once")
-    if known == "FEN":
+    if spelled == "FEN":
         raise RecordError(f"{where} has a tag FEN; only games from the usual start are read")
-    tags[known] = value
+    tags[spelled] = value
 
 
 def _with_result(tags: dict[str, str], result: str | None) -> dict[str, str]:
     """The tags of a game, and the result behind its moves where the tags do not know one."""
-    known = tags.get("Result")
-    if result is None or (known is not None and (result == "*" or known not in ("*", "?", ""))):
+    tagged = tags.get("Result")
+    if result is None or (tagged is not None and (result == "*" or tagged not in ("*", "?", ""))):
         return tags
     return {**tags, "Result": result}
 
@@ -175,10 +176,10 @@ def write_pgn(games: Games, path, headers: Sequence[Mapping[str, str]] | None = 
     for positions in replay_in_parts(games):
         turns.extend(positions.to_move)
     texts = []
-    for game, (given, (black, white)) in enumerate(zip(headers, scores, strict=True)):
+    for game, (header, (black, white)) in enumerate(zip(headers, scores, strict=True)):
         finished = black + white == games.board_size**2
         tags = {**dict.fromkeys(_ROSTER, "?"), "Result": f"{black}-{white}" if finished else "*"}
-        tags |= _checked_tags(given, f"game {game}")
+        tags |= _checked_tags(header, f"game {game}")
         moves = _turns(games.moves[game], turns[game])
         result = TRANSCRIPT_WORD.fullmatch(tags["Result"])
         moves.append(result[0] if result and result.lastgroup == "result" else "*")
@@ -189,12 +190,12 @@ def write_pgn(games: Games, path, headers: Sequence[Mapping[str, str]] | None = 
         file.writelines(texts)
 
 
-def _checked_tags(given: Mapping[str, str], where: str) -> dict[str, str]:
+def _checked_tags(header: Mapping[str, str], where: str) -> dict[str, str]:
     """Tags to write, as they will be read."""
-    if not isinstance(given, Mapping):
-        raise OthelloEduError(f"{where}: its tags are a mapping such as {{'Black': '…'}}, not {given!r}")
+    if not isinstance(header, Mapping):
+        raise OthelloEduError(f"{where}: its tags are a mapping such as {{'Black': '…'}}, not {header!r}")
     tags = {}
-    for name, value in given.items():
+    for name, value in header.items():
         value = str(value)
         if not isinstance(name, str) or not re.fullmatch(_NAME, name) or _NO_VALUE.search(value):
             raise OthelloEduError(

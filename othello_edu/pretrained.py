@@ -39,8 +39,8 @@ def shipped() -> tuple[str, ...]:
 
 
 def _roots() -> list[Path]:
-    more = os.environ.get(MODELS_VARIABLE)
-    return [WEIGHTS, MODELS, *([Path(more)] if more else [])]
+    extra = os.environ.get(MODELS_VARIABLE)
+    return [WEIGHTS, MODELS, *([Path(extra)] if extra else [])]
 
 
 def model_folder(name: str) -> Path:
@@ -54,11 +54,11 @@ def model_folder(name: str) -> Path:
         if os.path.isfile(root / name / CONFIG_FILE):  # False, too, for a name that no file can have
             return root / name
     if name not in OUTSIDE:
-        known = ", ".join(shipped()) or "none"
-        raise OthelloEduError(f"there is no pretrained model {name!r}; there are: {known}")
-    looked = ", ".join(str(root / name) for root in _roots())
+        available = ", ".join(shipped()) or "none"
+        raise OthelloEduError(f"there is no pretrained model {name!r}; there are: {available}")
+    roots = ", ".join(str(root / name) for root in _roots())
     raise OthelloEduError(
-        f"the model {name!r} does not come with the package and is not on this machine (looked in {looked}). "
+        f"the model {name!r} does not come with the package and is not on this machine (looked in {roots}). "
         f"If the project's repository has models/{name}, clone it, or copy that folder into a folder that "
         f"${MODELS_VARIABLE} names. To train it, see `othello-edu train --help`, then `othello-edu export`."
     )
@@ -252,13 +252,13 @@ def save_model(model: GPT, folder: str | Path) -> None:
     """
     checked_model(model)
     folder = make_folder(checks.kind_of("folder", folder, (str, os.PathLike), "the path of a folder"))
-    shards, room = [], 0
+    shards, bytes_left = [], 0
     for name, value in model.state_dict().items():
-        if not shards or room < 2 * value.numel():
+        if not shards or bytes_left < 2 * value.numel():
             shards.append({})
-            room = SHARD_BYTES
+            bytes_left = SHARD_BYTES
         shards[-1][name] = value.cpu().half()
-        room -= 2 * value.numel()
+        bytes_left -= 2 * value.numel()
     digests = {}
     for number, shard in enumerate(shards, 1):
         content = safetensors.torch.save(shard)
@@ -307,10 +307,10 @@ def _verified(path: Path, expected: str) -> bytes:
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise CheckpointError(f"{path} cannot be read: {error}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != expected:
         raise CheckpointError(
-            f"{path} has SHA-256 {found[:12]}… where {CONFIG_FILE} says {expected[:12]}…: "
+            f"{path} has SHA-256 {digest[:12]}… where {CONFIG_FILE} says {expected[:12]}…: "
             "the file is altered or truncated; restore it from the repository or install the package again"
         )
     return content

@@ -67,8 +67,8 @@ class _Probe:
         schedule = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, epochs * steps_per_epoch)
         order = torch.Generator().manual_seed(self.seed)
         for _ in range(epochs):
-            for chosen in torch.randperm(n_rows, generator=order).split(self.batch_size):
-                yield chosen
+            for rows in torch.randperm(n_rows, generator=order).split(self.batch_size):
+                yield rows
                 adam.step()
                 schedule.step()
 
@@ -152,15 +152,15 @@ class LinearProbe(_Probe):
             torch.zeros(n_stages, 1, N_CLASSES * n_squares),
         ]
         adam = torch.optim.Adam(parameters, lr=self.learning_rate, betas=(0.9, 0.99), fused=True)
-        for chosen in self._batches(n_rows, adam):
-            inputs, targets = x[:, chosen], y[chosen, None]
+        for rows in self._batches(n_rows, adam):
+            inputs, targets = x[:, rows], y[rows, None]
             logits = torch.baddbmm(parameters[1], inputs, parameters[0])
             # The gradient of cross-entropy, by hand: probabilities minus the truth. The squares come
             # last: a softmax over a last axis of three is 15 times slower.
-            error = logits.view(n_stages, len(chosen), N_CLASSES, n_squares).softmax(-2)
+            error = logits.view(n_stages, len(rows), N_CLASSES, n_squares).softmax(-2)
             error.sub_((targets == torch.arange(N_CLASSES)[:, None]).float())
-            error.mul_((targets >= 0) / len(chosen))
-            error = error.view(n_stages, len(chosen), -1)
+            error.mul_((targets >= 0) / len(rows))
+            error = error.view(n_stages, len(rows), -1)
             parameters[0].grad = inputs.mT @ error
             parameters[1].grad = error.sum(1, keepdim=True) * self.with_bias
         weight, bias = whiten @ parameters[0], parameters[1]
@@ -219,13 +219,13 @@ class MLPProbe(_Probe):
         for parameter in parameters:
             parameter.requires_grad_()
         adam = torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
-        for chosen in self._batches(n_rows, adam):
-            hidden = torch.baddbmm(parameters[1], x[:, chosen], parameters[0]).relu()
+        for rows in self._batches(n_rows, adam):
+            hidden = torch.baddbmm(parameters[1], x[:, rows], parameters[0]).relu()
             logits = torch.baddbmm(parameters[3], hidden, parameters[2])
-            log_p = logits.view(n_stages, len(chosen), N_CLASSES, n_squares).log_softmax(-2)
-            right = y[chosen, None] == torch.arange(N_CLASSES)[:, None]  # nowhere, where masked
+            log_p = logits.view(n_stages, len(rows), N_CLASSES, n_squares).log_softmax(-2)
+            is_true = y[rows, None] == torch.arange(N_CLASSES)[:, None]  # nowhere, where masked
             adam.zero_grad()
-            (-(log_p * right).sum() / len(chosen)).backward()
+            (-(log_p * is_true).sum() / len(rows)).backward()
         weight, bias, out, out_bias = (parameter.detach() for parameter in parameters)
         self.weight = (whiten @ weight).mT.contiguous()
         self.bias = (bias - mean @ self.weight.mT)[:, 0]
@@ -256,8 +256,8 @@ def shuffled(labels: np.ndarray, seed: int) -> np.ndarray:
     labels = checked_labels(labels, "n_games", "time", "n_squares")
     random, mixed = np.random.default_rng(checks.seed("seed", seed)), labels.copy()
     for ply in range(labels.shape[1]):
-        there = np.flatnonzero((labels[:, ply] >= 0).any(-1))
-        mixed[there, ply] = labels[random.permutation(there), ply]
+        unmasked = np.flatnonzero((labels[:, ply] >= 0).any(-1))
+        mixed[unmasked, ply] = labels[random.permutation(unmasked), ply]
     return mixed
 
 

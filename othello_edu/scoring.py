@@ -120,9 +120,9 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads())
 
 
-def _ratio(part, whole) -> np.ndarray:
+def _ratio(numerator, denominator) -> np.ndarray:
     with np.errstate(invalid="ignore"):
-        return part / whole
+        return numerator / denominator
 
 
 def auroc(scores, labels) -> np.ndarray:
@@ -256,12 +256,13 @@ def f1(active, labels) -> np.ndarray:
     if active.dtype != np.bool_:
         raise OthelloEduError(f"active is {active.dtype}; it must be bool, as in `features > threshold`")
     labels = _checked_labels(labels, len(active))
-    both = np.zeros((active.shape[1], labels.shape[1]))
+    true_positives = np.zeros((active.shape[1], labels.shape[1]))
     for row in range(0, len(active), _ROWS):
         rows = slice(row, row + _ROWS)
-        both += active[rows].T.astype(np.float32) @ labels[rows].astype(np.float32)  # exact: below 2**24
-    either = active.sum(axis=0)[:, None] + labels.sum(axis=0)
-    return 2 * both / np.maximum(either, 1)
+        counts = active[rows].T.astype(np.float32) @ labels[rows].astype(np.float32)  # exact: below 2**24
+        true_positives += counts
+    n_predicted_and_true = active.sum(axis=0)[:, None] + labels.sum(axis=0)
+    return 2 * true_positives / np.maximum(n_predicted_and_true, 1)
 
 
 # Uncertainty -----------------------------------------------------------------------------------------

@@ -512,8 +512,8 @@ def bracket(positions: Positions, n_playouts: int, seed: int) -> Bracket:
     Only positions with a player to move count: in a finished game there is nothing left to enclose.
     """
     checks.kind_of("positions", positions, Positions, "Positions, as `replay(games)` returns them")
-    size, asked = positions.board_size, positions.to_move > 0
-    occupied = (positions.boards > 0) & asked[..., None]
+    size, has_mover = positions.board_size, positions.to_move > 0
+    occupied = (positions.boards > 0) & has_mover[..., None]
     proven = stable_sound(positions.boards, size) & occupied
     flipped = refuted(positions.boards, positions.to_move, n_playouts, seed, size)
     tiles = occupied.sum(axis=(0, 2))

@@ -75,24 +75,24 @@ def train(
         model = GPT(model_config).to(device)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises AssertionError
         raise OthelloEduError(f"cannot train on device {device!r}: {error}") from error
-    with _held(out, resume, processes):
+    with _locked_folder(out, resume, processes):
         run = _begin(model, config, folder, resume, start, processes)
         _loop(run, folder, progress, on_evaluation, compiled, processes)
     return run
 
 
 @contextmanager
-def _held(out: str | Path | None, resume: bool, processes: Processes) -> Iterator[None]:
+def _locked_folder(out: str | Path | None, resume: bool, processes: Processes) -> Iterator[None]:
     """The folder of a run, which can be written and is this run's alone until it ends.
 
     The first of the processes that train together holds it; where it cannot, none of them begins.
     """
     problem = None
-    with ExitStack() as held:
+    with ExitStack() as stack:
         if out is not None and processes.first:
             try:
                 folder = make_folder(out, CHECKPOINT, LOG)
-                held.enter_context(locked(folder))
+                stack.enter_context(locked(folder))
                 check_folder(folder, resume)  # again: another run may have ended since
             except (OthelloEduError, OSError) as error:
                 problem = error
@@ -149,11 +149,11 @@ def _loop(
     model, config = run.model, run.config
     gradient = BatchGradient(model, config.precision, config.batch_size, compiled, processes)
     held_out = random_games(config.eval_games, EVALUATION_SEED, model.config.board_size)
-    shown = dict(unit=" games", disable=not (progress and processes.first), smoothing=0.02)
+    bar_options = dict(unit=" games", disable=not (progress and processes.first), smoothing=0.02)
     losses, started = [], time.monotonic() - run.seconds
     with (
         _interrupts_wait(processes) as interrupted,
-        tqdm(total=config.first_game + config.n_games, initial=run.games, **shown) as bar,
+        tqdm(total=config.first_game + config.n_games, initial=run.games, **bar_options) as bar,
     ):
         while not run.finished:
             losses.append(training_step(run, gradient))

@@ -81,15 +81,15 @@ def _header(path, raw: bytes) -> np.void:
 
 def _check_length(path, raw: bytes, announced: int, record_length: int) -> None:
     """The length of a WTHOR file must agree with the number of records in its header."""
-    records, left = divmod(len(raw) - 16, record_length)
-    if records < announced:
+    n_records, n_left = divmod(len(raw) - 16, record_length)
+    if n_records < announced:
         raise RecordError(
-            f"{path}: the header announces {announced} records, but the file ends within record {records} "
-            f"({left} of its {record_length} bytes are there)"
+            f"{path}: the header announces {announced} records, but the file ends within record {n_records} "
+            f"({n_left} of its {record_length} bytes are there)"
         )
-    if records > announced or left:
-        more = len(raw) - 16 - announced * record_length
-        raise RecordError(f"{path}: {more} bytes follow the last of the {announced} records announced")
+    if n_records > announced or n_left:
+        surplus = len(raw) - 16 - announced * record_length
+        raise RecordError(f"{path}: {surplus} bytes follow the last of the {announced} records announced")
 
 
 def read_wthor_records(path) -> WthorFile:
@@ -155,11 +155,11 @@ def write_wthor_records(file: WthorFile, path) -> None:
         pass
     header, records = np.zeros(1, _HEADER), np.zeros(n_games, _RECORD)
     for name in ("players", "tournaments", "black_discs", "theoretical"):
-        values, room = np.asarray(getattr(file, name)), records[name]
-        most = 64 if name == "black_discs" else np.iinfo(room.dtype).max
-        if values.shape != room.shape or not np.issubdtype(values.dtype, np.integer):
+        values, field = np.asarray(getattr(file, name)), records[name]
+        most = 64 if name == "black_discs" else np.iinfo(field.dtype).max
+        if values.shape != field.shape or not np.issubdtype(values.dtype, np.integer):
             raise OthelloEduError(
-                f"{name} is {values.dtype} {values.shape}; it must be integers {room.shape}"
+                f"{name} is {values.dtype} {values.shape}; it must be integers {field.shape}"
             )
         if values.size and not 0 <= values.min() <= values.max() <= most:
             raise OthelloEduError(f"{name} must lie in 0..{most}")

@@ -16,8 +16,8 @@ def some_games(n=40, seed=1, board_size=8):
     return Games(moves, board_size)
 
 
-def same(games, others):
-    return np.array_equal(games.moves, others.moves) and games.board_size == others.board_size
+def same(games, expected):
+    return np.array_equal(games.moves, expected.moves) and games.board_size == expected.board_size
 
 
 def text_file(tmp_path, text, name="games.txt"):

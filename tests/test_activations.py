@@ -39,8 +39,8 @@ def test_mlp_activations_are_those_of_the_cache(model, games, cache):
     neurons = mlp_activations(model, games)
     assert neurons.shape == (3, 25, 31, 64)
     torch.testing.assert_close(neurons, cache["mlp_post"], rtol=0, atol=1e-5)
-    some = mlp_activations(model, games, blocks=[2, 0], plies=[4])
-    torch.testing.assert_close(some, cache["mlp_post"][[2, 0]][:, :, [4]], rtol=0, atol=1e-5)
+    subset = mlp_activations(model, games, blocks=[2, 0], plies=[4])
+    torch.testing.assert_close(subset, cache["mlp_post"][[2, 0]][:, :, [4]], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 25, 1000])

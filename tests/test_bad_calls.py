@@ -74,19 +74,19 @@ def public() -> Iterator[str]:
     """Names of functions, of classes and of their own methods: what the package exports, and the modules'."""
     for name in MODULES:
         module = importlib.import_module(f"othello_edu.{name}")
-        for found, thing in vars(module).items():
-            compiled = hasattr(thing, "py_func") or type(thing).__name__ == "_Intrinsic"
-            if found.startswith("_") or not (callable(thing) or compiled):
+        for attribute, value in vars(module).items():
+            compiled = hasattr(value, "py_func") or type(value).__name__ == "_Intrinsic"
+            if attribute.startswith("_") or not (callable(value) or compiled):
                 continue
-            if inspect.getmodule(getattr(thing, "py_func", thing)) is module or compiled and name == "engine":
-                yield f"{name}.{found}"
-                for method, member in vars(thing).items() if inspect.isclass(thing) else ():
+            if inspect.getmodule(getattr(value, "py_func", value)) is module or compiled and name == "engine":
+                yield f"{name}.{attribute}"
+                for method, member in vars(value).items() if inspect.isclass(value) else ():
                     member = member.__func__ if isinstance(member, classmethod) else member
                     if not method.startswith("_") and inspect.isfunction(member):
-                        yield f"{name}.{found}.{method}"
-    for found, thing in vars(oe).items():
-        if callable(thing) and not found.startswith("_"):
-            yield f"{thing.__module__.rpartition('.')[2]}.{found}"
+                        yield f"{name}.{attribute}.{method}"
+    for attribute, value in vars(oe).items():
+        if callable(value) and not attribute.startswith("_"):
+            yield f"{value.__module__.rpartition('.')[2]}.{attribute}"
 
 
 # Kinds of arguments: from a right value to wrong ones, and to others that mean the same -------------------
@@ -628,7 +628,7 @@ CALLS = {
 def nothing(result, right):
     """Of nothing, nothing: an empty result, or a share of nothing, which is NaN."""
     if isinstance(result, tuple):
-        return all(nothing(one, right) for one in result)
+        return all(nothing(part, right) for part in result)
     return np.isnan(result) if isinstance(result, float) else len(result) == 0
 
 
@@ -753,21 +753,21 @@ def called(name, folder, /, **changes):
     return list(result) if isinstance(result, GeneratorType) else result
 
 
-def same(one, two) -> bool:
+def same(first, second) -> bool:
     """Whether two results are the same answer."""
-    if torch.is_tensor(one) or isinstance(one, np.ndarray):
-        one, two = plain(one), plain(two)
-        alike = one.dtype.kind == two.dtype.kind and one.shape == two.shape
-        return alike and np.allclose(one, two, 1e-4, 1e-5, equal_nan=True)
-    if isinstance(one, torch.nn.Module):
-        return same(one.state_dict(), two.state_dict())
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(two) and all(map(same, one, two))
-    if type(one).__module__.startswith("othello_edu"):
-        return same(vars(one), vars(two))
-    return one == two or (one != one and two != two)
+    if torch.is_tensor(first) or isinstance(first, np.ndarray):
+        first, second = plain(first), plain(second)
+        alike = first.dtype.kind == second.dtype.kind and first.shape == second.shape
+        return alike and np.allclose(first, second, 1e-4, 1e-5, equal_nan=True)
+    if isinstance(first, torch.nn.Module):
+        return same(first.state_dict(), second.state_dict())
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(same, first, second))
+    if type(first).__module__.startswith("othello_edu"):
+        return same(vars(first), vars(second))
+    return first == second or (first != first and second != second)
 
 
 def test_every_public_function_is_called_or_exempt_for_a_reason():

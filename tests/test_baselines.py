@@ -47,8 +47,8 @@ def positions():
 
 
 def test_the_number_of_discs_gives_the_ply_away(positions):
-    found = ply_score(positions.boards)[..., 0]
-    np.testing.assert_array_equal(found[positions.valid], plies(positions)[positions.valid])
+    actual = ply_score(positions.boards)[..., 0]
+    np.testing.assert_array_equal(actual[positions.valid], plies(positions)[positions.valid])
 
 
 def test_the_lead_belongs_to_the_player_to_move(positions):
@@ -104,10 +104,10 @@ def test_each_tiles_own_score_meets_its_own_label(positions):
     rows = positions.to_move > 0
     boards, to_move = positions.boards[rows], positions.to_move[rows]
     stable = stable_sound(boards)
-    found = baselines(boards, to_move, stable)
+    actual = baselines(boards, to_move, stable)
     corners = [0, 7, 56, 63]
-    assert (found["nearest corner taken"][corners] == 1).all(), "a corner is stable as soon as it is taken"
+    assert (actual["nearest corner taken"][corners] == 1).all(), "a corner is stable as soon as it is taken"
     for tile in (0, 3, 20, 44):
         expected = roc_auc_score(stable[:, tile], boards[:, tile] > 0)
-        assert found["tile occupied"][tile] == pytest.approx(expected, abs=1e-12)
-    assert all(table.shape == (64,) for table in found.values())
+        assert actual["tile occupied"][tile] == pytest.approx(expected, abs=1e-12)
+    assert all(table.shape == (64,) for table in actual.values())

@@ -64,12 +64,12 @@ def test_the_package_installs_the_command():
 
 def test_training_says_how_it_went_and_where_it_is(tmp_path, capsys):
     assert run("train", "--preset", "mini", "--out", tmp_path / "run", "--games", 160, "--seed", 5) == 0
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert re.search(
-        r"160 games in .* min: loss \d\.\d+, excess loss \d\.\d+ nats, top-1 legal \d+", said.out
+        r"160 games in .* min: loss \d\.\d+, excess loss \d\.\d+ nats, top-1 legal \d+", output.out
     )
-    assert str(tmp_path / "run" / CHECKPOINT) in said.out
-    assert "160/160" in said.err and "games/s" in said.err, "progress, with its rate"
+    assert str(tmp_path / "run" / CHECKPOINT) in output.out
+    assert "160/160" in output.err and "games/s" in output.err, "progress, with its rate"
     trained = read_run(tmp_path / "run")
     assert (trained.games, trained.config.n_games, trained.config.seed) == (160, 160, 5)
     assert len((tmp_path / "run" / LOG).read_text().splitlines()) == 2
@@ -88,8 +88,8 @@ def test_ctrl_c_then_resume_gives_the_weights_of_an_unbroken_run(tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(training, "training_step", press)
         assert run(*command, tmp_path / "stopped") == 130
-    said = capsys.readouterr().err
-    assert f"othello-edu: stopped after 112 games; resume from {tmp_path / 'stopped'}" in said
+    stderr = capsys.readouterr().err
+    assert f"othello-edu: stopped after 112 games; resume from {tmp_path / 'stopped'}" in stderr
     assert run(*command, tmp_path / "stopped", "--resume") == 0
     here, there = (read_run(tmp_path / name).model.state_dict() for name in ("stopped", "unbroken"))
     assert all(torch.equal(here[name], there[name]) for name in there)
@@ -134,22 +134,22 @@ def test_bad_input_ends_with_2_and_one_line(tmp_path, capsys):
         ((*train, tmp_path / "file"), "File exists"),
     ]:
         assert run(*arguments) == 2, arguments
-        said = capsys.readouterr().err
-        assert message in said and "Traceback" not in said
-        assert said.splitlines()[-1].startswith("othello-edu: "), said
+        stderr = capsys.readouterr().err
+        assert message in stderr and "Traceback" not in stderr
+        assert stderr.splitlines()[-1].startswith("othello-edu: "), stderr
 
 
 @pytest.mark.parametrize("beyond", [1, 99_999, 10**30])
 def test_more_threads_than_cores_are_limited_to_them_and_said(tmp_path, monkeypatch, capsys, beyond):
-    asked = []
-    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    thread_counts = []
+    monkeypatch.setattr(torch, "set_num_threads", thread_counts.append)
     assert run("train", "--preset", "mini", "--threads", cores() + beyond, "--out", tmp_path / "a") == 0
-    assert asked[0] == cores()
-    said = capsys.readouterr().err
-    assert f"--threads {cores() + beyond}: training with {cores()}" in said
+    assert thread_counts[0] == cores()
+    warning = capsys.readouterr().err
+    assert f"--threads {cores() + beyond}: training with {cores()}" in warning
 
     assert run("train", "--preset", "mini", "--threads", 1, "--out", tmp_path / "b") == 0
-    assert "--threads" not in capsys.readouterr().err and 1 in asked
+    assert "--threads" not in capsys.readouterr().err and 1 in thread_counts
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def test_an_unfinished_run_is_exported_only_where_that_is_meant(tmp_path, monkey
     assert run("train", "--preset", "mini", "--device", "cpu", "--out", tmp_path / "run") == 130
     about = ("--command", "…", "--commit", "0123abc", "--device", "one core")
     assert run("export", tmp_path / "run", "--out", tmp_path / "model", *about) == 2
-    said = capsys.readouterr().err
-    assert "is unfinished: it has read 112 of 200 games" in said and "--unfinished" in said
+    stderr = capsys.readouterr().err
+    assert "is unfinished: it has read 112 of 200 games" in stderr and "--unfinished" in stderr
     assert not (tmp_path / "model").exists()
     assert run("export", tmp_path / "run", "--out", tmp_path / "model", *about, "--unfinished") == 0
     assert load_model(tmp_path / "model").config == PRESETS["mini"][0]

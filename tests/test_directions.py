@@ -68,15 +68,15 @@ def test_a_push_mirrors_what_the_probe_reads_and_moves_nothing_else(world, writt
     games = games[cases.game]
     plain = oe.residual_streams(model, games)
     _, cache = model.run_with_cache(oe.tokens(games), edits=edits, names=["resid_post"])
-    here = torch.arange(len(cases)), torch.as_tensor(cases.ply)
-    seen = {True: cache["resid_post"], False: plain}
+    at = torch.arange(len(cases)), torch.as_tensor(cases.ply)
+    streams_of = {True: cache["resid_post"], False: plain}
     alone = type(cases)(**{**vars(cases), "game": np.arange(len(cases))})
-    before, after = (margins(probe, alone, seen[edited], 1) for edited in (False, True))
+    before, after = (margins(probe, alone, streams_of[edited], 1) for edited in (False, True))
     assert (before < 0).sum() > 10
     assert torch.allclose(after, before.abs(), atol=1e-3)
-    moved = seen[True][1] - seen[False][1]
-    assert torch.allclose(moved[here], pushes[1], atol=1e-4)
-    moved[here] = 0
+    moved = streams_of[True][1] - streams_of[False][1]
+    assert torch.allclose(moved[at], pushes[1], atol=1e-4)
+    moved[at] = 0
     assert moved.abs().max() < 1e-5
 
 
@@ -88,10 +88,10 @@ def test_the_control_pushes_as_far_at_the_same_places_in_another_direction(world
     for stage in STAGES:
         at_rest = torch.zeros(len(cases), model.config.n_ctx, model.config.d_model)
         moved = edits["resid_post", stage](at_rest)
-        here = moved[torch.arange(len(cases)), torch.as_tensor(cases.ply)]
-        assert torch.allclose(here.norm(dim=-1), pushes[stage].norm(dim=-1), atol=1e-5)
-        assert torch.cosine_similarity(here, pushes[stage], dim=-1).abs().median() < 0.5
-        assert moved.abs().sum() == pytest.approx(here.abs().sum().item(), rel=1e-5)
+        at_cases = moved[torch.arange(len(cases)), torch.as_tensor(cases.ply)]
+        assert torch.allclose(at_cases.norm(dim=-1), pushes[stage].norm(dim=-1), atol=1e-5)
+        assert torch.cosine_similarity(at_cases, pushes[stage], dim=-1).abs().median() < 0.5
+        assert moved.abs().sum() == pytest.approx(at_cases.abs().sum().item(), rel=1e-5)
 
 
 def test_the_comparison_counts_against_both_boards(world):

@@ -34,15 +34,15 @@ class Oracle(torch.nn.Module):
 @pytest.fixture(scope="module")
 def small_games():
     """Games on 4x4 and 6x6: with passes, and of different lengths."""
-    found = {size: random_games(40, seed=5, board_size=size) for size in (4, 6)}
-    for size, games in found.items():
+    by_size = {size: random_games(40, seed=5, board_size=size) for size in (4, 6)}
+    for size, games in by_size.items():
         movers = [
             [games.board(game, ply).to_move for ply in range(-1, games.lengths[game] - 1)]
             for game in range(40)
         ]
         assert any(a == b for row in movers for a, b in zip(row[1:-1], row[2:], strict=False)), "no pass"
         assert len(set(games.lengths)) > 1, size
-    return found
+    return by_size
 
 
 def legal_squares(size):
@@ -68,13 +68,13 @@ def log_numbers_of_legal_moves(games):
 @pytest.mark.parametrize("size", [4, 6])
 def test_a_network_that_knows_exactly_what_is_legal_has_no_excess_loss(small_games, size):
     games = small_games[size]
-    found = evaluate(Oracle(legal_squares(size), size), games, batch_size=16)
-    assert found["excess_loss"] == pytest.approx(0, abs=1e-6)
-    assert found["loss"] == pytest.approx(log_numbers_of_legal_moves(games).mean(), abs=1e-6)
-    assert found["legal_rate"] == 1
-    assert found["legal_mass"] == pytest.approx(1)
-    assert found["calibration"]["error"] == pytest.approx(0, abs=1e-5)
-    rates = found["legal_rate_by_ply"]
+    metrics = evaluate(Oracle(legal_squares(size), size), games, batch_size=16)
+    assert metrics["excess_loss"] == pytest.approx(0, abs=1e-6)
+    assert metrics["loss"] == pytest.approx(log_numbers_of_legal_moves(games).mean(), abs=1e-6)
+    assert metrics["legal_rate"] == 1
+    assert metrics["legal_mass"] == pytest.approx(1)
+    assert metrics["calibration"]["error"] == pytest.approx(0, abs=1e-5)
+    rates = metrics["legal_rate_by_ply"]
     assert len(rates) == size**2 - 4 and np.isnan(rates[0])
     assert (rates[1 : games.lengths.max()] == 1).all() and np.isnan(rates[games.lengths.max() :]).all()
 
@@ -82,12 +82,12 @@ def test_a_network_that_knows_exactly_what_is_legal_has_no_excess_loss(small_gam
 @pytest.mark.parametrize("size", [4, 6])
 def test_the_uniform_guess_has_the_loss_of_arithmetic(small_games, size):
     games = small_games[size]
-    found = evaluate(Oracle(lambda played: torch.zeros(size**2 - 3), size), games)
+    metrics = evaluate(Oracle(lambda played: torch.zeros(size**2 - 3), size), games)
     log_n = log_numbers_of_legal_moves(games)
     every_square = math.log(size**2 - 4)  # padding is never a prediction, however much the network adores it
-    assert found["loss"] == pytest.approx(every_square, abs=1e-6)
-    assert found["excess_loss"] == pytest.approx(every_square - log_n.mean(), abs=1e-6)
-    assert found["legal_mass"] == pytest.approx(np.exp(log_n - every_square).mean(), abs=1e-6)
+    assert metrics["loss"] == pytest.approx(every_square, abs=1e-6)
+    assert metrics["excess_loss"] == pytest.approx(every_square - log_n.mean(), abs=1e-6)
+    assert metrics["legal_mass"] == pytest.approx(np.exp(log_n - every_square).mean(), abs=1e-6)
 
 
 def test_loss_is_excess_loss_and_the_choice_among_legal_moves_on_average():
@@ -95,9 +95,9 @@ def test_loss_is_excess_loss_and_the_choice_among_legal_moves_on_average():
     games = random_games(400, seed=8, board_size=6)
     torch.manual_seed(0)
     guess = 0.3 * torch.randn(33)
-    found = evaluate(Oracle(lambda played: guess, 6), games)
+    metrics = evaluate(Oracle(lambda played: guess, 6), games)
     n = (games.lengths - 1).sum()
-    difference = found["loss"] - found["excess_loss"] - log_numbers_of_legal_moves(games).mean()
+    difference = metrics["loss"] - metrics["excess_loss"] - log_numbers_of_legal_moves(games).mean()
     assert 0 < abs(difference) < 5 * 0.3 / math.sqrt(n)
 
 
@@ -106,7 +106,7 @@ def test_loss_by_hand_on_one_game():
     sequence = encode_moves(game.moves, 4)[0, : game.lengths[0]].tolist()
     torch.manual_seed(1)
     table = torch.randn(13, 13)
-    found = evaluate(Oracle(lambda played: table[played[-1]], 4), game)
+    metrics = evaluate(Oracle(lambda played: table[played[-1]], 4), game)
     p = table[:, 1:].double().softmax(-1)  # column k is token k + 1
     loss, excess, hit, mass = [], [], [], []
     for ply, (last, following) in enumerate(zip(sequence, sequence[1:], strict=False)):
@@ -118,17 +118,17 @@ def test_loss_by_hand_on_one_game():
         mass.append(sum(row[token] for token in legal))
     expected = [np.mean(values) for values in (loss, excess, hit, mass)]
     names = ("loss", "excess_loss", "legal_rate", "legal_mass")
-    assert [found[name] for name in names] == pytest.approx(expected, abs=1e-5)
-    np.testing.assert_array_equal(found["legal_rate_by_ply"][1 : len(sequence)], np.array(hit, float))
+    assert [metrics[name] for name in names] == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_array_equal(metrics["legal_rate_by_ply"][1 : len(sequence)], np.array(hit, float))
 
 
 def test_calibration_is_the_mean_distance_of_what_is_said_and_what_is_so():
-    said = np.array([0.05, 0.95, 0.15, 0.17, 1.0])
+    stated = np.array([0.05, 0.95, 0.15, 0.17, 1.0])
     so = np.array([0.05, 0.45, 0.0, 0.5, 1.0])
-    found = calibration(said, so)
-    assert found["n"] == [1, 2, 2]
-    assert found["confidence"] == [0.05, 0.16, 0.975] and found["truth"] == [0.05, 0.25, 0.725]
-    assert found["error"] == pytest.approx((0 + 2 * 0.09 + 2 * 0.25) / 5)
+    metrics = calibration(stated, so)
+    assert metrics["n"] == [1, 2, 2]
+    assert metrics["confidence"] == [0.05, 0.16, 0.975] and metrics["truth"] == [0.05, 0.25, 0.725]
+    assert metrics["error"] == pytest.approx((0 + 2 * 0.09 + 2 * 0.25) / 5)
 
 
 def test_a_network_that_is_too_sure_is_badly_calibrated(small_games):
@@ -142,8 +142,8 @@ def test_a_network_that_is_too_sure_is_badly_calibrated(small_games):
     def loves_one(played):
         return 30 * knows(played) + torch.arange(33)
 
-    found = evaluate(Oracle(loves_one, 6), games)
-    assert found["legal_rate"] == 1 and found["calibration"]["error"] > 0.3
+    metrics = evaluate(Oracle(loves_one, 6), games)
+    assert metrics["legal_rate"] == 1 and metrics["calibration"]["error"] > 0.3
 
 
 @pytest.mark.parametrize("ply", [1, 5, 20, 31])
@@ -156,21 +156,21 @@ def test_legal_rate_by_ply_counts_moves_from_the_start_passes_or_not(small_games
             return knows(played)
         return torch.nn.functional.one_hot(torch.tensor(played[0]), 33).float()
 
-    found = evaluate(Oracle(only_move_number_ply, 6), games)
-    rates = found["legal_rate_by_ply"]
+    metrics = evaluate(Oracle(only_move_number_ply, 6), games)
+    rates = metrics["legal_rate_by_ply"]
     assert rates[ply] == 1
-    others = np.delete(rates, [0, ply])
-    assert (others[~np.isnan(others)] == 0).all() and (~np.isnan(others)).sum() > 20
+    elsewhere = np.delete(rates, [0, ply])
+    assert (elsewhere[~np.isnan(elsewhere)] == 0).all() and (~np.isnan(elsewhere)).sum() > 20
     reached = (games.lengths > ply).sum() / (games.lengths - 1).sum()
-    assert found["legal_rate"] == pytest.approx(reached)
+    assert metrics["legal_rate"] == pytest.approx(reached)
 
 
 def test_games_of_different_lengths_weigh_by_their_moves(small_games):
     games = small_games[4]
-    found = [evaluate(Oracle(legal_squares(4), 4), games, batch_size=size)["loss"] for size in (1, 7, 40)]
-    assert found == pytest.approx([found[0]] * 3, abs=1e-9)
+    losses = [evaluate(Oracle(legal_squares(4), 4), games, batch_size=size)["loss"] for size in (1, 7, 40)]
+    assert losses == pytest.approx([losses[0]] * 3, abs=1e-9)
     alone = [evaluate(Oracle(legal_squares(4), 4), games[game])["loss"] for game in range(len(games))]
-    assert np.average(alone, weights=games.lengths - 1) == pytest.approx(found[0], abs=1e-6)
+    assert np.average(alone, weights=games.lengths - 1) == pytest.approx(losses[0], abs=1e-6)
 
 
 def test_a_network_of_nan_is_not_measured_as_if_it_were_well(small_games):

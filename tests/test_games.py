@@ -171,11 +171,11 @@ def test_an_illegal_move_is_named_by_game_ply_and_square_with_its_board():
 
 def test_positions_of_some_games_are_theirs():
     games = random_games(6, seed=1)
-    positions, some = replay(games), replay(games[[4, 1]])
+    positions, subset = replay(games), replay(games[[4, 1]])
     chosen = positions[[4, 1]]
     assert len(chosen) == 2
     for name in ("boards", "to_move", "legal", "valid"):
-        assert np.array_equal(getattr(chosen, name), getattr(some, name))
+        assert np.array_equal(getattr(chosen, name), getattr(subset, name))
 
 
 # Final scores

@@ -25,7 +25,7 @@ def positions(games):
 
 def legal_by_walking(board, mover):
     """Squares where `mover` may play: walk from each empty square of board [64] all eight ways."""
-    grid, found = board.reshape(8, 8), set()
+    grid, legal = board.reshape(8, 8), set()
     steps = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right]
     for row, column in zip(*np.where(grid == 0), strict=True):
         for down, right in steps:
@@ -33,8 +33,8 @@ def legal_by_walking(board, mover):
             while 0 <= r < 8 and 0 <= c < 8 and grid[r, c] == 3 - mover:
                 length, r, c = length + 1, r + down, c + right
             if length and 0 <= r < 8 and 0 <= c < 8 and grid[r, c] == mover:
-                found.add(int(8 * row + column))
-    return found
+                legal.add(int(8 * row + column))
+    return legal
 
 
 # Which edits are drawn ----------------------------------------------------------------------------------
@@ -43,14 +43,14 @@ def legal_by_walking(board, mover):
 @pytest.mark.parametrize("kind", ["flip", "erase"])
 def test_legal_moves_after_an_edit_are_those_of_the_edited_board(positions, kind):
     cases = sample_cases(positions, 80, seed=0, kind=kind)
-    squares, seen = move_squares(8), contents(positions)
+    squares, relative = move_squares(8), contents(positions)
     assert len(cases) == 80
     for row in range(80):
         game, ply, square = cases.game[row], cases.ply[row], cases.square[row]
         board, mover = positions.boards[game, ply].copy(), int(positions.to_move[game, ply])
         before = {int(squares[token]) for token in np.flatnonzero(cases.legal_before[row])}
         assert before == legal_by_walking(board, mover)
-        assert cases.before[row] == seen[game, ply, square] and cases.before[row] in (MINE, THEIRS)
+        assert cases.before[row] == relative[game, ply, square] and cases.before[row] in (MINE, THEIRS)
         assert cases.after[row] == (EMPTY if kind == "erase" else 3 - cases.before[row])
         board[square] = 0 if kind == "erase" else 3 - board[square]
         after = {int(squares[token]) for token in np.flatnonzero(cases.legal_after[row])}

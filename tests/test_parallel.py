@@ -107,8 +107,8 @@ def test_slices_add_up_with_distributions_as_targets(model, three_threads, preci
     gradient = BatchGradient(model, precision, len(GAMES))
     assert len(gradient.flat) == 3
     assert gradient(BATCH[0], distribution).item() == pytest.approx(expected.item(), rel=within)
-    found = torch.cat([p.grad.flatten() for p in model.parameters()])
-    torch.testing.assert_close(found, gradients, rtol=0, atol=within * gradients.abs().max().item())
+    actual = torch.cat([p.grad.flatten() for p in model.parameters()])
+    torch.testing.assert_close(actual, gradients, rtol=0, atol=within * gradients.abs().max().item())
 
 
 def test_an_error_in_a_thread_reaches_the_caller(model, three_threads):
@@ -121,10 +121,10 @@ def test_bfloat16_is_a_rounded_gradient_and_leaves_weights_in_float32(model):
     loss, expected = plain_gradient(model, SEQUENCES)
     gradient = BatchGradient(model, "bfloat16", len(SEQUENCES))
     assert gradient(*BATCH).item() == pytest.approx(loss.item(), rel=1e-2)
-    found = torch.cat([p.grad.flatten() for p in model.parameters()])
+    actual = torch.cat([p.grad.flatten() for p in model.parameters()])
     expected = torch.cat([g.flatten() for g in expected])
-    assert F.cosine_similarity(found, expected, dim=0) > 0.999
-    assert not torch.equal(found, expected)
+    assert F.cosine_similarity(actual, expected, dim=0) > 0.999
+    assert not torch.equal(actual, expected)
     assert (
         {p.dtype for p in model.parameters()} == {p.grad.dtype for p in model.parameters()} == {torch.float32}
     )
@@ -204,10 +204,10 @@ def test_two_processes_train_the_network_of_one(root, tmp_path, alone):
     done = finished(launched(2, tmp_path / "run", "--games", "737"), root)
     assert done.stdout.count("737 games in") == 1, "one process reports"
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [CHECKPOINT, LOG]
-    here, there = ([json.loads(line) for line in open(f / LOG)] for f in (tmp_path / "run", alone))
-    assert [entry["games"] for entry in here] == [entry["games"] for entry in there] == [737]
-    assert here[0]["loss"] == pytest.approx(there[0]["loss"], abs=1e-3)
-    assert here[0]["train_loss"] == pytest.approx(there[0]["train_loss"], abs=1e-3)
+    two, one = ([json.loads(line) for line in open(f / LOG)] for f in (tmp_path / "run", alone))
+    assert [entry["games"] for entry in two] == [entry["games"] for entry in one] == [737]
+    assert two[0]["loss"] == pytest.approx(one[0]["loss"], abs=1e-3)
+    assert two[0]["train_loss"] == pytest.approx(one[0]["train_loss"], abs=1e-3)
     torch.testing.assert_close(weights_of(tmp_path / "run"), weights_of(alone), rtol=1e-3, atol=2e-4)
 
 
@@ -215,10 +215,11 @@ def test_two_processes_learn_from_all_legal_moves_as_one_does(root, tmp_path):
     more = ("--games", "737", "--targets", "legal")
     for n_processes in (1, 2):
         finished(launched(n_processes, tmp_path / str(n_processes), *more), root)
-    one, two = (read_run(tmp_path / name) for name in "12")
-    assert one.config.targets == two.config.targets == "legal"
-    assert one.log[0]["train_loss"] == pytest.approx(two.log[0]["train_loss"], abs=1e-3)
-    torch.testing.assert_close(two.model.state_dict(), one.model.state_dict(), rtol=1e-3, atol=2e-4)
+    run_of_one, run_of_two = (read_run(tmp_path / name) for name in "12")
+    assert run_of_one.config.targets == run_of_two.config.targets == "legal"
+    assert run_of_one.log[0]["train_loss"] == pytest.approx(run_of_two.log[0]["train_loss"], abs=1e-3)
+    weights = (run.model.state_dict() for run in (run_of_two, run_of_one))
+    torch.testing.assert_close(*weights, rtol=1e-3, atol=2e-4)
 
 
 def test_two_processes_stopped_like_one_go_on_as_one(root, tmp_path):
@@ -285,12 +286,12 @@ def test_twenty_kills_at_random_moments_cost_at_most_the_games_since_the_last_ch
     shutil.rmtree(unbroken)
     begun = time.monotonic()
     child(unbroken).join()
-    whole = time.monotonic() - begun
+    seconds = time.monotonic() - begun
 
     random_moment, kills, games = random.Random(0), 0, 0
     while kills < 20:
         process = child(folder)
-        process.join(random_moment.uniform(0.0, whole))
+        process.join(random_moment.uniform(0.0, seconds))
         if process.exitcode is not None:  # it was done: check it, and begin another run to kill
             assert process.exitcode == 0
             assert_same_run(folder, unbroken)
@@ -308,7 +309,7 @@ def test_twenty_kills_at_random_moments_cost_at_most_the_games_since_the_last_ch
     assert_same_run(folder, unbroken)
 
 
-def assert_same_run(here, there):
-    assert all(torch.equal(weights_of(here)[name], value) for name, value in weights_of(there).items())
+def assert_same_run(folder, reference):
+    assert all(torch.equal(weights_of(folder)[name], value) for name, value in weights_of(reference).items())
     n_evaluations = SHORT.n_games // SHORT.eval_every
-    assert len((here / LOG).read_text().splitlines()) == n_evaluations
+    assert len((folder / LOG).read_text().splitlines()) == n_evaluations

@@ -130,8 +130,8 @@ def test_tags_are_read_as_programs_write_them(tmp_path, line, tags, rest):
 
 
 def test_games_that_share_a_line_are_read_one_by_one(tmp_path):
-    one = '[Event "a "b" c"] [Result "*"] 1. f5 d6 {see "[this]"} 34-30 '
-    file = read_pgn_records(text_file(tmp_path, one * 3))
+    game = '[Event "a "b" c"] [Result "*"] 1. f5 d6 {see "[this]"} 34-30 '
+    file = read_pgn_records(text_file(tmp_path, game * 3))
     assert [file.games.transcript(game) for game in range(3)] == ["f5d6"] * 3
     assert file.headers == ({"Event": 'a "b" c', "Result": "34-30"},) * 3
 

@@ -347,11 +347,11 @@ def test_text_of_a_card_stays_text_where_it_becomes_html(tmp_path, monkeypatch, 
     about |= {"start": about["start"] | {"device": text, "command": text}}
     bad_card(tmp_path, monkeypatch, json.dumps(about).encode())
     good = markdown.render(card_text("small"))
-    found = markdown.render(card_text("foreign"))
+    actual = markdown.render(card_text("foreign"))
     tags = re.compile(r"</?(?!code)[a-z][^>]*>")
-    assert tags.findall(found) == tags.findall(good), "the same elements as of a card without tricks"
+    assert tags.findall(actual) == tags.findall(good), "the same elements as of a card without tricks"
     shown = " ".join(text.split())
-    assert html.unescape(found).count(shown) >= 4, "and it is shown as it is"
+    assert html.unescape(actual).count(shown) >= 4, "and it is shown as it is"
     row = measured_tables.networks_table({"foreign": about})
     assert all(tag in ("<p>", "</p>") for tag in tags.findall(markdown.renderInline(row[-1])))
 
@@ -493,12 +493,12 @@ def test_small_is_shipped_and_loads():
 def test_small_knows_more_of_the_rules_than_chance_and_as_much_as_its_card_says():
     about = card("small")
     games = random_games(60, seed=3)
-    found = evaluate(load_pretrained("small"), games)
-    assert found["legal_rate"] > 0.75
+    actual = evaluate(load_pretrained("small"), games)
+    assert actual["legal_rate"] > 0.75
     # 60 games of 59 moves: three standard errors, were moves independent, doubled as they are not.
     p = about["measured"]["legal_rate"]
-    assert abs(found["legal_rate"] - p) < 6 * math.sqrt(p * (1 - p) / (60 * 59))
-    assert found["excess_loss"] == pytest.approx(about["measured"]["excess_loss"], rel=0.15)
+    assert abs(actual["legal_rate"] - p) < 6 * math.sqrt(p * (1 - p) / (60 * 59))
+    assert actual["excess_loss"] == pytest.approx(about["measured"]["excess_loss"], rel=0.15)
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -74,8 +74,8 @@ def test_as_accurate_as_the_logistic_regression_of_scikit_learn(small):
             reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
             reference.fit(rows[fitted >= 0], fitted[fitted >= 0])
             expected = reference.score(held_out[judged >= 0], judged[judged >= 0])
-            found = (predicted[stage, ..., square].ravel() == judged)[judged >= 0].mean()
-            assert found > expected - 0.01, (square, stage)
+            actual = (predicted[stage, ..., square].ravel() == judged)[judged >= 0].mean()
+            assert actual > expected - 0.01, (square, stage)
 
 
 def test_a_trained_network_holds_more_of_the_board_than_its_embedding_or_the_majority(small):
@@ -163,17 +163,17 @@ def test_the_same_seed_gives_the_same_probe_and_leaves_the_streams_alone():
 
 def test_stages_are_fitted_independently():
     streams, labels = planted()
-    both, one = LinearProbe().fit(streams, labels), LinearProbe().fit(streams[1:], labels)
-    torch.testing.assert_close(both.weight[1:], one.weight, rtol=1e-4, atol=1e-5)
+    of_both, of_second = LinearProbe().fit(streams, labels), LinearProbe().fit(streams[1:], labels)
+    torch.testing.assert_close(of_both.weight[1:], of_second.weight, rtol=1e-4, atol=1e-5)
 
 
 def test_rows_may_come_flat_and_in_half_precision():
     streams, labels = planted()
     flat, flat_labels = streams.flatten(1, 2), labels.reshape(-1, 5)
     expected = LinearProbe().fit(streams, labels)
-    found = LinearProbe().fit(flat, flat_labels)
-    assert torch.equal(found.weight, expected.weight)
-    np.testing.assert_array_equal(found.score(flat, flat_labels), expected.score(streams, labels))
+    actual = LinearProbe().fit(flat, flat_labels)
+    assert torch.equal(actual.weight, expected.weight)
+    np.testing.assert_array_equal(actual.score(flat, flat_labels), expected.score(streams, labels))
     half = LinearProbe(epochs=20).fit(streams.half(), labels)
     assert half.weight.dtype == torch.float32 and half.score(streams.half(), labels)[1] > 0.9
 
@@ -203,8 +203,8 @@ def test_accuracy_by_square_by_ply_and_by_game():
 
 def test_accuracy_of_nothing_is_not_a_number():
     labels = np.array([[[0, -1]], [[1, -1]]])
-    found = accuracy(np.zeros_like(labels), labels, by="square")
-    assert found[0] == 0.5 and np.isnan(found[1])
+    actual = accuracy(np.zeros_like(labels), labels, by="square")
+    assert actual[0] == 0.5 and np.isnan(actual[1])
 
 
 # Errors -------------------------------------------------------------------------------------------------
@@ -240,9 +240,9 @@ def test_a_probe_with_nothing_to_fit_or_not_fitted_says_so():
 def test_streams_of_another_model_are_refused():
     streams, labels = planted()
     probe = LinearProbe().fit(streams, labels)
-    for other in (streams[:1], streams[..., :4]):
+    for wrong in (streams[:1], streams[..., :4]):
         with pytest.raises(OthelloEduError, match=r"this probe was fitted on \[2, …, 12\]"):
-            probe.predict(other)
+            probe.predict(wrong)
 
 
 def test_accuracy_refuses_what_does_not_fit():
@@ -267,8 +267,8 @@ def test_a_probe_without_bias_has_none_and_is_scikit_learns():
     for square in range(2):
         reference.fit(x.numpy(), y[:, square])
         expected = reference.score(test[0][1].reshape(-1, 12).numpy(), test[1][..., square].ravel())
-        found = (probe.predict(test[0])[1, ..., square] == test[1][..., square]).mean()
-        assert found > 0.96 and found == pytest.approx(expected, abs=0.03)
+        actual = (probe.predict(test[0])[1, ..., square] == test[1][..., square]).mean()
+        assert actual > 0.96 and actual == pytest.approx(expected, abs=0.03)
 
 
 def test_a_probe_without_bias_reads_less_where_the_answer_is_an_offset():
@@ -322,8 +322,8 @@ def test_shuffled_labels_stay_at_their_ply_and_masks_stay_in_place():
 def test_on_shuffled_labels_a_probe_finds_no_more_than_the_majority():
     streams, labels = planted(3000)
     train, test = halves(streams, labels)
-    found = LinearProbe().fit(train[0], shuffled(train[1], seed=0)).score(*test)[1]
-    assert found < MajorityBaseline().fit(train[1]).score(test[1]) + 0.03
+    actual = LinearProbe().fit(train[0], shuffled(train[1], seed=0)).score(*test)[1]
+    assert actual < MajorityBaseline().fit(train[1]).score(test[1]) + 0.03
 
 
 def test_balanced_accuracy_is_the_mean_over_classes():

@@ -41,9 +41,9 @@ def test_auroc_equals_scikit_learns(rng, kind, dtype):
         "tiny and huge": rng.choice([1e-40, -1e-40, 1e30, -1e30, 0.0], (n, 7)) * rng.integers(1, 4, (n, 7)),
     }[kind].astype(dtype)
     labels = rng.random((n, 5)) < (0.002, 0.05, 0.3, 0.5, 0.99)
-    found = auroc(scores, labels)
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found, sklearn_auroc(scores, labels), rtol=0, atol=1e-12)
+    actual = auroc(scores, labels)
+    assert actual.dtype == np.float64
+    np.testing.assert_allclose(actual, sklearn_auroc(scores, labels), rtol=0, atol=1e-12)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 5))
@@ -52,12 +52,12 @@ def test_auroc_counts_the_pairs_in_the_right_order(seed, n, n_values):
     rng = np.random.default_rng(seed)
     scores, labels = rng.integers(0, n_values, (n, 1)).astype(float) - 1, rng.random((n, 1)) < 0.5
     true, false = scores[labels], scores[~labels]
-    found = auroc(scores, labels)[0, 0]
+    actual = auroc(scores, labels)[0, 0]
     if len(true) and len(false):
         ahead, level = (true[:, None] > false).sum(), (true[:, None] == false).sum()
-        assert found == (ahead + level / 2) / (len(true) * len(false))
+        assert actual == (ahead + level / 2) / (len(true) * len(false))
     else:
-        assert np.isnan(found)
+        assert np.isnan(actual)
 
 
 def test_auroc_needs_no_more_than_the_order_of_the_scores(rng):
@@ -76,8 +76,8 @@ def test_a_perfect_score_has_auroc_one_and_a_constant_score_one_half(rng):
 
 def test_auroc_is_nan_where_a_label_is_constant(rng):
     labels = np.column_stack([np.zeros(50, bool), np.ones(50, bool), rng.random(50) < 0.5])
-    found = auroc(rng.standard_normal((50, 2)), labels)
-    assert np.isnan(found).tolist() == [[True, True, False]] * 2
+    actual = auroc(rng.standard_normal((50, 2)), labels)
+    assert np.isnan(actual).tolist() == [[True, True, False]] * 2
 
 
 def test_auroc_is_the_same_in_blocks(rng, monkeypatch):
@@ -201,10 +201,10 @@ def test_auroc_on_resampled_games_is_auroc_of_the_repeated_rows(rng):
 def test_each_label_may_count_rows_of_its_own(rng):
     scores, labels, games, plies = resampled_case(rng)
     among = rng.random(labels.shape) < 0.5
-    found = auroc_resampled(scores, labels, games, 0, groups=plies, among=among, n_resamples=0)[0]
+    actual = auroc_resampled(scores, labels, games, 0, groups=plies, among=among, n_resamples=0)[0]
     for k, rows in enumerate(among.T):
         expected = auroc_within(scores[rows][:, [k]], labels[rows][:, [k]], plies[rows])
-        np.testing.assert_allclose(found[k], expected[0, 0], rtol=1e-12)
+        np.testing.assert_allclose(actual[k], expected[0, 0], rtol=1e-12)
     labels[:, 1] = True
     assert np.isnan(auroc_resampled(scores, labels, games, 0, n_resamples=5)[:, 1]).all()
 

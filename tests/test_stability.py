@@ -412,9 +412,9 @@ def test_seeking_playouts_refute_more_than_random_ones_alone(positions):
 def test_a_sought_rule_is_refuted_where_it_is_wrong(positions):
     boards, to_move = positions.boards[:, 40], positions.to_move[:, 40]
     claimed = stable_paper(boards)
-    found = refuted(boards, to_move, 4, seed=0, sought=claimed) & claimed
-    assert found.any()
-    assert not (found & stable_sound(boards)).any()
+    actual = refuted(boards, to_move, 4, seed=0, sought=claimed) & claimed
+    assert actual.any()
+    assert not (actual & stable_sound(boards)).any()
 
 
 # What is refused ---------------------------------------------------------------------------------------

@@ -60,11 +60,11 @@ def test_the_table_has_every_row_of_the_file_and_the_best_one_first():
     rows = json.loads((ROOT / "book" / "sweep.json").read_text())
     assert {row["change"] for row in rows} <= set(sweep.CHANGES)
     lines = measured_tables.sweep_table(rows)
-    shown = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
-    assert sorted(set(shown) - {"what is changed", ":--"}) == sorted({row["change"] for row in rows})
-    assert len([name for name in shown if name in sweep.CHANGES]) == len(rows)
-    one = [row for row in rows if row["preset_games"] == rows[0]["preset_games"]]
-    best = min(one, key=lambda row: row["excess_loss"])
+    first_cells = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert sorted(set(first_cells) - {"what is changed", ":--"}) == sorted({row["change"] for row in rows})
+    assert len([name for name in first_cells if name in sweep.CHANGES]) == len(rows)
+    same_time = [row for row in rows if row["preset_games"] == rows[0]["preset_games"]]
+    best = min(same_time, key=lambda row: row["excess_loss"])
     assert lines[4].startswith(f"| {best['change']} | {best['relative_speed']:.2f} | {best['games']:,} |")
 
 

@@ -229,9 +229,9 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
 
     def another(run):
         for resume in (False, (tmp_path / CHECKPOINT).exists()):
-            with pytest.raises(OthelloEduError, match="another run writes to|already holds") as found:
+            with pytest.raises(OthelloEduError, match="another run writes to|already holds") as refusal:
                 train(TINY, SHORT, tmp_path, resume=resume, progress=False)
-            refused.append(str(found.value))
+            refused.append(str(refusal.value))
 
     short = dataclasses.replace(SHORT, n_games=160)
     run = train(TINY, short, tmp_path, progress=False, on_evaluation=another)
@@ -517,19 +517,19 @@ def test_without_warm_up_and_decay_the_rate_is_full_throughout():
 
 
 def test_both_optimisers_follow_the_schedule(monkeypatch):
-    seen = []
+    used_rates = []
     real = training.training_step
 
     def spy(run, gradient):
         loss = real(run, gradient)
-        seen.append([group["lr"] for optimizer in run.optimizers for group in optimizer.param_groups])
+        used_rates.append([group["lr"] for optimizer in run.optimizers for group in optimizer.param_groups])
         return loss
 
     monkeypatch.setattr(training, "training_step", spy)
     train(TINY, SHORT, progress=False)
     rates = np.array([SHORT.rate(step) for step in range(SHORT.n_steps)])
     np.testing.assert_allclose(
-        np.array(seen), rates[:, None] * [SHORT.learning_rate, SHORT.adamw_learning_rate]
+        np.array(used_rates), rates[:, None] * [SHORT.learning_rate, SHORT.adamw_learning_rate]
     )
 
 
@@ -570,20 +570,21 @@ def test_the_gradient_of_all_legal_moves_is_the_average_over_every_draw(board_si
     games = random_games(6, seed=2, board_size=board_size)
     compared = 0
     for game, ply in itertools.product(range(6), plies):
-        drawn = games.moves[game, ply]
-        if drawn < 0:
+        next_move = games.moves[game, ply]
+        if next_move < 0:
             continue
         before = Board.from_moves(games.moves[game, :ply], board_size)
         moves = np.full((len(before.legal_moves), games.moves.shape[1]), -1, np.int8)
         moves[:, :ply] = games.moves[game, :ply]
         moves[:, ply] = [SQUARE_NAMES.index(name) for name in before.legal_moves]
-        every = Games(moves, board_size)
+        continuations = Games(moves, board_size)
         at_ply = torch.arange(games.moves.shape[1] - 1) == ply - 1  # the target in question, and no other
-        expected = gradient(tokens(every), next_tokens(every) * at_ply).item(), flat_gradient(model)
-        found = gradient(tokens(every[0]), legal_distribution(every[0]) * at_ply[:, None])
-        assert found.item() == pytest.approx(expected[0], rel=1e-5)
-        torch.testing.assert_close(flat_gradient(model), expected[1], rtol=1e-4, atol=1e-6)
-        compared += len(every) > 1
+        drawn_loss = gradient(tokens(continuations), next_tokens(continuations) * at_ply).item()
+        drawn_gradient = flat_gradient(model)
+        loss = gradient(tokens(continuations[0]), legal_distribution(continuations[0]) * at_ply[:, None])
+        assert loss.item() == pytest.approx(drawn_loss, rel=1e-5)
+        torch.testing.assert_close(flat_gradient(model), drawn_gradient, rtol=1e-4, atol=1e-6)
+        compared += len(continuations) > 1
     assert compared >= 10
 
 
@@ -686,19 +687,19 @@ def test_muon_is_the_muon_of_torch():
         return [torch.randn(shape, generator=generator) for shape in shapes]
 
     start = draw()
-    mine, theirs = ([torch.nn.Parameter(value.clone()) for value in start] for _ in range(2))
-    ours = Muon(mine, lr=0.02, weight_decay=0.1)
-    torchs = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    ours, theirs = ([torch.nn.Parameter(value.clone()) for value in start] for _ in range(2))
+    muon = Muon(ours, lr=0.02, weight_decay=0.1)
+    torch_muon = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     for step in range(6):
-        for here, there, gradient in zip(mine, theirs, draw(), strict=True):
-            here.grad, there.grad = gradient, gradient.clone()
-        for optimizer in (ours, torchs):
+        for own, reference, gradient in zip(ours, theirs, draw(), strict=True):
+            own.grad, reference.grad = gradient, gradient.clone()
+        for optimizer in (muon, torch_muon):
             for group in optimizer.param_groups:
                 group["lr"] = 0.02 / (step + 1)
             optimizer.step()
-        for value, here, there in zip(start, mine, theirs, strict=True):
+        for value, own, reference in zip(start, ours, theirs, strict=True):
             # torch's iteration runs in bfloat16, with 8 bits of precision.
-            assert (here - there).norm() < 0.02 * (there - value).norm()
+            assert (own - reference).norm() < 0.02 * (reference - value).norm()
 
 
 # Learning -----------------------------------------------------------------------------------------------
@@ -769,9 +770,11 @@ def test_the_precision_that_was_measured_at_the_start_is_kept(tmp_path, monkeypa
 def test_a_precision_that_changes_on_resuming_is_said(tmp_path, monkeypatch):
     in_bfloat16 = dataclasses.replace(SHORT, precision="bfloat16")
     stopped_at(tmp_path, 5, monkeypatch, in_bfloat16)
-    with pytest.warns(UserWarning, match="trained in bfloat16; after 80 games it goes on in float32") as said:
+    with pytest.warns(
+        UserWarning, match="trained in bfloat16; after 80 games it goes on in float32"
+    ) as caught:
         resumed = train(TINY, SHORT, tmp_path, resume=True, progress=False)
-    assert said[0].filename == __file__ and resumed.config.precision == "float32"
+    assert caught[0].filename == __file__ and resumed.config.precision == "float32"
     assert read_run(tmp_path).config.precision == "float32", "and from then on it is the checkpoint's"
 
 

@@ -90,9 +90,9 @@ def relative_speed(preset: str, changes: dict, rounds: int = 12, steps: int = 6)
     if set(changes) <= SAME_SPEED:
         return 1.0
     seconds = {"preset": [], "changed": []}
-    both = {"preset": start(preset, {}), "changed": start(preset, changes)}
+    runs = {"preset": start(preset, {}), "changed": start(preset, changes)}
     for _ in range(rounds):
-        for who, (run, gradient) in both.items():
+        for who, (run, gradient) in runs.items():
             began = time.perf_counter()
             for _ in range(steps):
                 training_step(run, gradient)
@@ -120,13 +120,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--games", type=int, default=150_000, help="of the preset; others get as much time")
     parser.add_argument("--only", nargs="*", choices=CHANGES, default=list(CHANGES), help="some of the rows")
     arguments = parser.parse_args(argv)
-    about = {"preset": arguments.preset, "preset_games": arguments.games}
+    settings = {"preset": arguments.preset, "preset_games": arguments.games}
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    done = {row["change"] for row in results if about.items() <= row.items()}
+    done = {row["change"] for row in results if settings.items() <= row.items()}
     for name in arguments.only:
         if name in done:
             continue
-        row = {**about, "change": name, **one_run(arguments.preset, CHANGES[name], arguments.games)}
+        row = {**settings, "change": name, **one_run(arguments.preset, CHANGES[name], arguments.games)}
         row["machine"] = f"{platform.machine()}, {torch.get_num_threads()} threads, {precision()}"
         print(json.dumps(row), flush=True)
         results.append(row)

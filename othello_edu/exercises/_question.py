@@ -89,22 +89,22 @@ class Question:
             return _incorrect(f"This question asks for a function, not for a value such as {_short(answer)}.")
         if callable(answer) and not callable(self.answer):
             return _incorrect("This question asks for a value; call your function and give its result.")
-        given = []
+        actual = []
         for case in self._calls():
             try:
-                given.append(_call(answer, case))
+                actual.append(_call(answer, case))
             except Exception as error:  # whatever a student's code raises is part of the answer
                 return _incorrect(f"With {_arguments(case)} your code raised {type(error).__name__}: {error}")
-        if all(map(_is_blank, given)):
+        if all(map(_is_blank, actual)):
             return self._not_attempted()
         expected = self._results(self.answer)
-        agrees = [self._agree(*pair) for pair in zip(given, expected, strict=True)]
+        agrees = [self._agree(*pair) for pair in zip(actual, expected, strict=True)]
         if all(agrees):
             return Reply("✓ Correct", self.why, outcome=Outcome.CORRECT)
         for misconception in self.misconceptions:
-            if all(map(self._agree, given, self._results(misconception.example))):
+            if all(map(self._agree, actual, self._results(misconception.example))):
                 return _incorrect(misconception.explanation)
-        return self._where_it_differs(agrees.index(False), given, expected)
+        return self._where_it_differs(agrees.index(False), actual, expected)
 
     def hint(self) -> Reply:
         """A nudge."""
@@ -122,24 +122,24 @@ class Question:
     def _results(self, answer) -> list:
         return [_call(answer, case) for case in self._calls()]
 
-    def _agree(self, given, expected) -> bool:
+    def _agree(self, actual, expected) -> bool:
         try:
-            return bool((self.same or self._plainly_same)(given, expected))
+            return bool((self.same or self._plainly_same)(actual, expected))
         except (TypeError, ValueError, RuntimeError, OverflowError):  # another kind of thing altogether
             return False
 
-    def _plainly_same(self, given, expected) -> bool:
+    def _plainly_same(self, actual, expected) -> bool:
         if isinstance(expected, str):
-            return given.strip().lower() == expected.lower() if isinstance(given, str) else False
+            return actual.strip().lower() == expected.lower() if isinstance(actual, str) else False
         if isinstance(expected, set | frozenset):
-            return set(given) == expected
+            return set(actual) == expected
         if isinstance(expected, int):  # exact, beyond the 53 bits of a float
-            return not isinstance(given, str) and int(given) == given == expected
-        given, expected = _array(given), _array(expected)
+            return not isinstance(actual, str) and int(actual) == actual == expected
+        actual, expected = _array(actual), _array(expected)
         if expected.dtype.kind not in "biuf":
-            return given.shape == expected.shape and bool((given == expected).all())
+            return actual.shape == expected.shape and bool((actual == expected).all())
         tolerance = {"rtol": self.tolerance, "atol": self.tolerance, "equal_nan": True}
-        return given.shape == expected.shape and np.allclose(given, expected, **tolerance)
+        return actual.shape == expected.shape and np.allclose(actual, expected, **tolerance)
 
     def _not_attempted(self) -> Reply:
         how = "write your function" if callable(self.answer) else "put your answer in place of `None`"
@@ -148,11 +148,11 @@ class Question:
         )
         return Reply("○ Not attempted", text, outcome=Outcome.NOT_ATTEMPTED)
 
-    def _where_it_differs(self, at: int, given: list, expected: list) -> Reply:
+    def _where_it_differs(self, at: int, actual: list, expected: list) -> Reply:
         if not callable(self.answer):
-            return _incorrect(f"{_short(given[0])} is not the answer. `hint()` gives a nudge.")
+            return _incorrect(f"{_short(actual[0])} is not the answer. `hint()` gives a nudge.")
         return _incorrect(
-            f"With {_arguments(self.cases[at])} your function gives {_short(given[at])}; "
+            f"With {_arguments(self.cases[at])} your function gives {_short(actual[at])}; "
             f"it should give {_short(expected[at])}."
         )
 

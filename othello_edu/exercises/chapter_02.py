@@ -130,8 +130,8 @@ def _over_every_row(probabilities, games):
 
 def _row_too_late(probabilities, games):
     legal, p = _legal_and_probabilities(probabilities, games, late=1)
-    known = legal.any(axis=-1)  # the last row of a game has no legal move
-    legal, p = legal[known], p[known]
+    not_last = legal.any(axis=-1)  # the last row of a game has no legal move
+    legal, p = legal[not_last], p[not_last]
     n_legal = legal.sum(axis=-1)
     return (-np.where(legal, np.log(p), 0).sum(axis=-1) / n_legal - np.log(n_legal)).mean()
 
@@ -140,9 +140,9 @@ def _guesses():
     """Games, short ones among them, and the guesses of a network that knows next to nothing."""
     games = random_games(400, seed=22)
     rng = np.random.default_rng(22)
-    for some in (games[:2], games[np.flatnonzero(games.lengths < 60)]):
-        scores = np.exp(rng.normal(size=(len(some), 59, 61)))
-        yield scores / scores.sum(axis=-1, keepdims=True), some
+    for subset in (games[:2], games[np.flatnonzero(games.lengths < 60)]):
+        scores = np.exp(rng.normal(size=(len(subset), 59, 61)))
+        yield scores / scores.sum(axis=-1, keepdims=True), subset
 
 
 q2 = Question(

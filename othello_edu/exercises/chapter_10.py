@@ -121,10 +121,10 @@ q1 = Question(
 
 
 def above_chance(a, b, chance):
-    def best(one, other):
-        one = one / np.linalg.norm(one, axis=0)
-        other = other / np.linalg.norm(other, axis=0)
-        return (one.T @ other).max(axis=1).mean()
+    def best(left, right):
+        left = left / np.linalg.norm(left, axis=0)
+        right = right / np.linalg.norm(right, axis=0)
+        return (left.T @ right).max(axis=1).mean()
 
     luck = best(a, chance)
     return (best(a, b) - luck) / (1 - luck)
@@ -169,8 +169,8 @@ def _from_the_other_side(a, b, chance):
 
 
 def _either_sign(a, b, chance):
-    def best(one, other):
-        return np.abs(_unit(one).T @ _unit(other)).max(axis=1).mean()
+    def best(left, right):
+        return np.abs(_unit(left).T @ _unit(right)).max(axis=1).mean()
 
     return _scaled(best(a, b), best(a, chance))
 
