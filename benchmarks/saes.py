@@ -1,4 +1,4 @@
-"""SAE training: rows per second of `sae.fit`, alone and in stacks, beside SAELens' trainer on the same rows.
+"""SAE training: rows per second of `fit`, alone and in stacks, beside SAELens' trainer on the same rows.
 
 Run with `python benchmarks/saes.py`; for the comparison, in an environment that has SAELens
 (`.venv-interop/bin/python benchmarks/saes.py`, after `make test-interop`). Both train a TopK autoencoder of
@@ -13,7 +13,8 @@ from time import perf_counter
 
 import torch
 
-from othello_edu.sae import SparseAutoencoder, TopK, fit
+from othello_edu.sae import SparseAutoencoder, TopK
+from othello_edu.sae_training import fit
 
 D_MODEL, N_FEATURES, K, BATCH = 128, 256, 32, 1024
 N_ROWS, ROUNDS = 64 * BATCH, 5
@@ -61,9 +62,12 @@ def main() -> None:
     x = torch.rand(N_ROWS, 40, generator=random) @ directions + torch.randn(N_ROWS, D_MODEL, generator=random)
     runs = {
         "TopK": (1, ours(lambda: TopK(D_MODEL, N_FEATURES, K))),
-        "TopK, stack of 10": (10, ours(lambda: TopK(D_MODEL, N_FEATURES, K, range(10)))),
+        "TopK, stack of 10": (10, ours(lambda: [TopK(D_MODEL, N_FEATURES, K, seed) for seed in range(10)])),
         "paper's": (1, ours(lambda: SparseAutoencoder(D_MODEL, N_FEATURES))),
-        "paper's, stack of 10": (10, ours(lambda: SparseAutoencoder(D_MODEL, N_FEATURES, range(10)))),
+        "paper's, stack of 10": (
+            10,
+            ours(lambda: [SparseAutoencoder(D_MODEL, N_FEATURES, seed) for seed in range(10)]),
+        ),
     }
     if importlib.util.find_spec("sae_lens"):
         runs["SAELens, TopK"] = (1, saelens)

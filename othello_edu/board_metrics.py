@@ -1,11 +1,9 @@
-"""Does a code hold the board? Coverage, reconstruction, and probes that may look at k features only.
+"""Do features hold the board? Coverage, reconstruction, and probes that may look at k features only.
 
 A *property* is one fact about the board: this square holds my disc, or theirs. There are two a square, 128 in
 all; "empty" is the absence of both. (Karvonen et al., 2024, also divide by the 64 empty ones, which count as
 zero: multiply their coverage by 1.5 to compare.)
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,130 +25,149 @@ def properties(labels) -> np.ndarray:
     return np.concatenate([labels == MINE, labels == THEIRS], axis=-1)
 
 
-def _counts(code, truth, cut):
+def _counts(feature_acts, truth, cut):
     """Rows on which feature and property are both there [f, p], and the feature alone [f]."""
     both, active = 0.0, 0.0
-    for start in range(0, len(code), _ROWS):
+    for start in range(0, len(feature_acts), _ROWS):
         rows = slice(start, start + _ROWS)
-        on = (code[rows] > cut).float()
+        on = (feature_acts[rows] > cut).float()
         both = both + (on.T @ truth[rows]).double()  # exact: a part has fewer than 2**24 rows
         active = active + on.sum(0).double()
     return both, active
 
 
-def _code(code) -> torch.Tensor:
-    """A code [n, n_features] as finite float32."""
-    return checks.finite("code", checks.reals("code", code, "n", "n_features")).float()
+def _float_acts(feature_acts) -> torch.Tensor:
+    """Activations [n, n_features] as finite float32."""
+    return checks.finite(
+        "feature_acts", checks.reals("feature_acts", feature_acts, "n", "n_features")
+    ).float()
 
 
-def _checked(code, labels):
-    code, labels = checks.reals("code", code), checked_labels(labels)
-    if code.ndim != 2 or labels.ndim != 2 or len(code) != len(labels) or not len(code):
+def _checked(feature_acts, labels):
+    feature_acts, labels = checks.reals("feature_acts", feature_acts), checked_labels(labels)
+    if (
+        feature_acts.ndim != 2
+        or labels.ndim != 2
+        or len(feature_acts) != len(labels)
+        or not len(feature_acts)
+    ):
         raise OthelloEduError(
-            f"code has shape {list(code.shape)} and labels {list(labels.shape)}; "
+            f"feature_acts has shape {list(feature_acts.shape)} and labels {list(labels.shape)}; "
             "they must be [n, n_features] and [n, n_squares], of the same rows"
         )
-    return _code(code), torch.from_numpy(properties(labels)).float()
+    return _float_acts(feature_acts), torch.from_numpy(properties(labels)).float()
 
 
-def coverage(code, labels, new_code=None, new_labels=None) -> float:
+def coverage(feature_acts, labels, new_feature_acts=None, new_labels=None) -> float:
     """Mean over properties of the best F1 that one feature and one threshold reach (Karvonen et al., 2024).
 
-    code float [n, n_features], at least 0; labels int [n, n_squares], contents. Thresholds are 0, 0.1, …,
-    0.9 of each feature's largest activation on these rows. new_code, new_labels: rows of other games, on
-    which the F1 of the chosen ones is taken: the more features there are to choose among, the luckier is
-    the best. Properties that never occur are left out.
+    feature_acts float [n, n_features], at least 0; labels int [n, n_squares], contents. Thresholds are 0,
+    0.1, …, 0.9 of each feature's largest activation on these rows. new_feature_acts, new_labels: rows of
+    other games, on which the F1 of the chosen ones is taken: the more features there are to choose among,
+    the luckier is the best. Properties that never occur are left out.
     """
-    code, truth = _checked(code, labels)
-    largest, present = code.amax(0), truth.sum(0).double()
+    feature_acts, truth = _checked(feature_acts, labels)
+    largest, present = feature_acts.amax(0), truth.sum(0).double()
     best = torch.full((truth.shape[1],), -1.0, dtype=torch.float64)
     feature = torch.zeros(truth.shape[1], dtype=torch.int64)
     cut = torch.zeros(truth.shape[1])
     for threshold in THRESHOLDS:
-        both, active = _counts(code, truth, threshold * largest)
+        both, active = _counts(feature_acts, truth, threshold * largest)
         f1, at = (2 * both / (active[:, None] + present).clamp(min=1)).max(0)
         better = f1 > best
         best, feature = torch.where(better, f1, best), torch.where(better, at, feature)
         cut = torch.where(better, threshold * largest[at], cut)
-    if (new_code is None) != (new_labels is None):
-        raise OthelloEduError("new_code and new_labels go together: give both, or neither")
-    if new_code is not None:
-        checks.shape("new_code", checks.reals("new_code", new_code), "n", code.shape[1])
+    if (new_feature_acts is None) != (new_labels is None):
+        raise OthelloEduError("new_feature_acts and new_labels go together: give both, or neither")
+    if new_feature_acts is not None:
+        checks.shape(
+            "new_feature_acts", checks.reals("new_feature_acts", new_feature_acts), "n", feature_acts.shape[1]
+        )
         checks.shape("new_labels", checked_labels(new_labels), "n", truth.shape[1] // 2)
-        new_code, truth = _checked(new_code, new_labels)
-        present, on = truth.sum(0).double(), new_code[:, feature] > cut
+        new_feature_acts, truth = _checked(new_feature_acts, new_labels)
+        present, on = truth.sum(0).double(), new_feature_acts[:, feature] > cut
         best = 2 * (on * truth).sum(0).double() / (on.sum(0) + present).clamp(min=1)
     return float(best[present > 0].mean())
 
 
-@dataclass(frozen=True)
 class BoardReader:
-    """Reads boards off a code by the features that are nearly always right about a property.
+    """Reads boards off the features that are nearly always right about a property (Karvonen et al., 2024).
 
-    cut [n_features]: activation above which a feature speaks. says bool [n_features, n_properties].
+    After `fit`: cut [n_features], the activation above which a feature speaks; says bool [n_features,
+    n_properties], what it then says.
     """
 
-    cut: torch.Tensor
-    says: torch.Tensor
+    def fit(self, feature_acts: torch.Tensor, labels: np.ndarray) -> "BoardReader":
+        """For each threshold the features with a precision of at least 0.95 on these rows; of these readers
+        the one that reads the rows best. Judge it on other games.
 
-    def read(self, code: torch.Tensor) -> torch.Tensor:
+        feature_acts [n, n_features]; labels int [n, n_squares], contents.
+        """
+        feature_acts, truth = _checked(feature_acts, labels)
+        largest, best = feature_acts.amax(0), -1.0
+        for threshold in THRESHOLDS:
+            cut = threshold * largest
+            both, active = _counts(feature_acts, truth, cut)
+            says = (both >= HIGH_PRECISION * active[:, None]) & (active[:, None] >= _MIN_ACTIVE)
+            score = _mean_f1(_said(feature_acts, cut, says), truth)
+            if score > best:
+                self.cut, self.says, best = cut, says, score
+        return self
+
+    def predict(self, feature_acts: torch.Tensor) -> torch.Tensor:
         """Properties that some active feature speaks for, bool [n, n_properties]."""
-        code = checks.shape("code", _code(code), "n", len(self.cut))
-        parts = [(part > self.cut).float() @ self.says.float() > 0 for part in code.split(_ROWS)]
-        return torch.cat(parts)
+        if not hasattr(self, "cut"):
+            raise OthelloEduError("this reader is not fitted: call fit first")
+        feature_acts = checks.shape("feature_acts", _float_acts(feature_acts), "n", len(self.cut))
+        return _said(feature_acts, self.cut, self.says)
 
-    def score(self, code: torch.Tensor, labels: np.ndarray) -> float:
+    def score(self, feature_acts: torch.Tensor, labels: np.ndarray) -> float:
         """Mean over boards of F1 between the properties that were read and the true ones."""
-        code, truth = _checked(code, labels)
-        read = self.read(code).float()
-        return float((2 * (read * truth).sum(1) / (read.sum(1) + truth.sum(1)).clamp(min=1)).mean())
+        feature_acts, truth = _checked(feature_acts, labels)
+        return _mean_f1(self.predict(feature_acts), truth)
 
 
-def board_reader(code: torch.Tensor, labels: np.ndarray) -> BoardReader:
-    """The board reader of a code: for each threshold, features with a precision of at least 0.95 on these
-    rows; the threshold that reads these rows best (Karvonen et al., 2024). Judge it on other games.
-    """
-    code, truth = _checked(code, labels)
-    largest = code.amax(0)
-    best, best_score = None, -1.0
-    for threshold in THRESHOLDS:
-        both, active = _counts(code, truth, threshold * largest)
-        says = (both >= HIGH_PRECISION * active[:, None]) & (active[:, None] >= _MIN_ACTIVE)
-        reader = BoardReader(threshold * largest, says)
-        score = reader.score(code, labels)
-        if score > best_score:
-            best, best_score = reader, score
-    return best
+def _said(feature_acts, cut, says) -> torch.Tensor:
+    """What active features say, bool [n, n_properties]."""
+    return torch.cat([(part > cut).float() @ says.float() > 0 for part in feature_acts.split(_ROWS)])
+
+
+def _mean_f1(read, truth) -> float:
+    """Mean over rows of F1 between two sets of properties, [n, n_properties] each."""
+    read = read.float()
+    return float((2 * (read * truth).sum(1) / (read.sum(1) + truth.sum(1)).clamp(min=1)).mean())
 
 
 # Probes of k features --------------------------------------------------------------------------------
 
 
-def choose_features(code: torch.Tensor, labels: np.ndarray, k: int) -> torch.Tensor:
+def choose_features(feature_acts: torch.Tensor, labels: np.ndarray, k: int) -> torch.Tensor:
     """The k features that tell the contents of each square apart best, int64 [n_squares, k].
 
     Ranked by the share of a feature's variance that lies between the three contents (an F test): the
     three-class form of the difference of means (Gurnee et al., 2023).
     """
-    code, labels = _code_and_contents(code, labels)
+    feature_acts, labels = _acts_and_contents(feature_acts, labels)
     k = checks.integer("k", k, 1)
-    mean = code.mean(0)
-    spread = (code - mean).square().sum(0).clamp(min=1e-12)
-    between = torch.zeros(labels.shape[1], code.shape[1])
+    mean = feature_acts.mean(0)
+    spread = (feature_acts - mean).square().sum(0).clamp(min=1e-12)
+    between = torch.zeros(labels.shape[1], feature_acts.shape[1])
     for kind in range(N_CLASSES):
         here = (labels == kind).float()  # [n, n_squares]
         count = here.sum(0)[:, None]
-        between += count * ((here.T @ code) / count.clamp(min=1) - mean).square() * (count > 0)
-    return (between / spread).topk(min(k, code.shape[1]), dim=1).indices
+        between += count * ((here.T @ feature_acts) / count.clamp(min=1) - mean).square() * (count > 0)
+    return (between / spread).topk(min(k, feature_acts.shape[1]), dim=1).indices
 
 
-def _code_and_contents(code, labels):
+def _acts_and_contents(feature_acts, labels):
     """float32 [n, n_features] and int64 [n, n_squares], contents without masks."""
-    code = _code(code)
-    labels = checks.integers("labels", labels, len(code), "n_squares", low=0, high=N_CLASSES - 1)
-    if not labels.size or len(code) < 2:
-        raise OthelloEduError(f"code has {len(code)} rows; telling contents apart needs at least two")
-    return code, torch.from_numpy(np.ascontiguousarray(labels)).long()
+    feature_acts = _float_acts(feature_acts)
+    labels = checks.integers("labels", labels, len(feature_acts), "n_squares", low=0, high=N_CLASSES - 1)
+    if not labels.size or len(feature_acts) < 2:
+        raise OthelloEduError(
+            f"feature_acts has {len(feature_acts)} rows; telling contents apart needs at least two"
+        )
+    return feature_acts, torch.from_numpy(np.ascontiguousarray(labels)).long()
 
 
 class SparseProbe:
@@ -164,28 +181,33 @@ class SparseProbe:
         self.k, self.max_steps = checks.integer("k", k, 1), checks.integer("max_steps", max_steps, 0)
         self.ridge = checks.number("ridge", ridge, above=0)
 
-    def fit(self, code: torch.Tensor, labels: np.ndarray) -> "SparseProbe":
-        """code [n, n_features]; labels int [n, n_squares], contents in 0..2 without masks."""
-        code, target = _code_and_contents(code, labels)
-        self.features = choose_features(code, labels, self.k)
-        self.mean, self.scale = code.mean(0), code.std(0).clamp(min=1e-6)
+    def fit(self, feature_acts: torch.Tensor, labels: np.ndarray) -> "SparseProbe":
+        """feature_acts [n, n_features]; labels int [n, n_squares], contents in 0..2 without masks."""
+        feature_acts, target = _acts_and_contents(feature_acts, labels)
+        self.features = choose_features(feature_acts, labels, self.k)
+        self.mean, self.scale = feature_acts.mean(0), feature_acts.std(0).clamp(min=1e-6)
         self.weight = torch.stack(
-            [self._solve(self._inputs(code, square), target[:, square]) for square in range(target.shape[1])]
+            [
+                self._solve(self._inputs(feature_acts, square), target[:, square])
+                for square in range(target.shape[1])
+            ]
         )
         return self
 
-    def predict(self, code: torch.Tensor) -> np.ndarray:
+    def predict(self, feature_acts: torch.Tensor) -> np.ndarray:
         """The likeliest content of every square, int8 [n, n_squares]."""
         if not hasattr(self, "weight"):
             raise OthelloEduError("this probe is not fitted: call fit first")
-        code = checks.shape("code", _code(code), "n", len(self.mean))
+        feature_acts = checks.shape("feature_acts", _float_acts(feature_acts), "n", len(self.mean))
         squares = range(len(self.features))
-        columns = [(self._inputs(code, square) @ self.weight[square]).argmax(-1) for square in squares]
+        columns = [
+            (self._inputs(feature_acts, square) @ self.weight[square]).argmax(-1) for square in squares
+        ]
         return torch.stack(columns, 1).to(torch.int8).numpy()
 
-    def _inputs(self, code, square):
+    def _inputs(self, feature_acts, square):
         chosen = self.features[square]
-        x = ((code[:, chosen] - self.mean[chosen]) / self.scale[chosen]).double()
+        x = ((feature_acts[:, chosen] - self.mean[chosen]) / self.scale[chosen]).double()
         return torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
 
     def _solve(self, x, target):

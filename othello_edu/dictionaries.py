@@ -1,9 +1,10 @@
 """How good is a dictionary of features? The panel of numbers, the rivals, and the yardstick.
 
-A *dictionary* turns a residual stream into activations of features, its *code*, and back: an SAE does, and so
-does anything with `encode` and `decode`. An SAE has found something only where it does better than rivals
-that had nothing to find, at the same number of active features; `Directions` makes such rivals of PCA, of
-single dimensions, of MLP neurons, of random vectors. `MeanDictionary` is the yardstick: it is told the truth.
+A *dictionary* turns a residual stream into activations of features and back: an SAE does, and so does
+anything with `encode` and `decode`. An SAE has found something only where it does better than rivals that
+had nothing to find, at the same number of active features; `Directions` makes such rivals of PCA, of single
+dimensions, of MLP neurons, of random vectors. `MeanDictionary` is the yardstick: it is told the truth. Names
+and shapes are those of SAEs: W_dec [n_features, d_model] and b_dec [d_model] rebuild a stream.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,12 @@ from torch.nn import functional as F
 
 from . import checks
 from .activations import residual_streams
+from .directions import finite_rows
 from .errors import OthelloEduError
 from .games import PADDING, Games, batches, checked, next_tokens, tokens
 from .labels import MINE, THEIRS
 from .model import GPT, checked_model
-from .sae import keep_largest, random_matrix
+from .sae import keep_largest
 
 _PART = 8192  # rows encoded at a time
 
@@ -65,7 +67,7 @@ def panel(
 ) -> Panel:
     """Judge a dictionary of a stage on games that it was not fitted on.
 
-    dictionary: an SAE, or anything with `d_model`, `encode` (rows [n, …] -> code [n, n_features]) and
+    dictionary: an SAE, or anything with `d_model`, `encode` (rows [n, …] -> feature_acts [n, n_features]) and
     `decode` (-> [n, d_model]). plies: which rows are replaced and counted, as in `residual_streams`, all by
     default; give those that the dictionary was fitted on. Of these, every position that is followed by a
     move counts. source: what `encode` reads in place of the stream, [n_games, time, …]: neurons, or labels.
@@ -100,9 +102,9 @@ def panel(
     active, n_games = 0.0, max(1, _PART // len(time))
     for start in range(0, len(games), n_games):
         part = slice(start, start + n_games)
-        code = dictionary.encode(source[part].flatten(0, 1))
-        active = active + (code[counted[part].flatten()] > 0).double().sum(0)
-        rebuilt[part] = dictionary.decode(code).view_as(x[part])
+        feature_acts = dictionary.encode(source[part].flatten(0, 1))
+        active = active + (feature_acts[counted[part].flatten()] > 0).double().sum(0)
+        rebuilt[part] = dictionary.decode(feature_acts).view_as(x[part])
     mean = x[counted].mean(0)
     density = (active / int(counted.sum())).numpy()
     squared_error = (x - rebuilt)[counted].double().square().sum()
@@ -141,64 +143,42 @@ def _loss(model, games, stage, time, replacement, batch_size):
 class Directions:
     """Features that are nothing but directions: the k largest projections of a row are active.
 
-    directions [d_source, n_features], of length 1 each. After `fit`: mean [d_source], and the decoder that
-    makes the most of the code: weight [n_features, d_model] and centre [d_model], by least squares.
+    directions [d_source, n_features], of length 1 each, become W_enc. After `fit`: mean [d_source], which is
+    taken away from what is read, and the decoder that makes the most of the activations by least squares:
+    W_dec [n_features, d_model] and b_dec [d_model].
     """
 
     def __init__(self, directions: torch.Tensor, k: int):
-        directions, k = _finite("directions", directions, "d_source", "n_features"), checks.integer("k", k)
+        directions, k = (
+            finite_rows("directions", directions, "d_source", "n_features"),
+            checks.integer("k", k),
+        )
         if not 1 <= k <= directions.shape[1]:
             raise OthelloEduError(f"k is {k}; there are {directions.shape[1]} directions")
-        self.directions, self.k = directions.float(), k
+        self.W_enc, self.k = directions.float(), k
 
     def fit(self, x: torch.Tensor, source: torch.Tensor | None = None) -> "Directions":
         """x [n, d_model]: streams to rebuild. source [n, d_source]: what is read, x itself by default."""
-        x = _finite("x", x, "n", "d_model")
-        source = x if source is None else _finite("source", source, len(x), len(self.directions))
-        checks.shape("source", source, len(x), len(self.directions))
+        x = finite_rows("x", x, "n", "d_model")
+        source = x if source is None else finite_rows("source", source, len(x), len(self.W_enc))
+        checks.shape("source", source, len(x), len(self.W_enc))
         self.mean = source.mean(0)
-        self.weight, self.centre = _least_squares(map(self.encode, source.split(_PART)), x.split(_PART))
+        self.W_dec, self.b_dec = _least_squares(map(self.encode, source.split(_PART)), x.split(_PART))
         return self
 
     @property
     def d_model(self) -> int:
         """Dimensions that it writes."""
-        return self.weight.shape[1]
+        return self.W_dec.shape[1]
 
     def encode(self, source: torch.Tensor) -> torch.Tensor:
         """[n, d_source] -> [n, n_features], at most k above 0."""
-        source = checks.reals("source", source, "…", len(self.directions))
-        return keep_largest((source - self.mean) @ self.directions, self.k)
+        source = checks.reals("source", source, "…", len(self.W_enc))
+        return keep_largest((source - self.mean) @ self.W_enc, self.k)
 
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
+    def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
         """[n, n_features] -> [n, d_model]."""
-        return code @ self.weight + self.centre
-
-
-def both_signs(directions: torch.Tensor) -> torch.Tensor:
-    """Each direction, and then each one's opposite: [d, n] -> [d, 2 n]. Activations are never negative."""
-    directions = checks.reals("directions", directions, "d", "n")
-    return torch.cat([directions, -directions], dim=1)
-
-
-def principal_directions(x: torch.Tensor) -> torch.Tensor:
-    """Both signs of the principal components of rows x [n, d], largest first, [d, 2 d]."""
-    x = _finite("x", x, "n", "d")
-    x = (x - x.mean(0)).double()
-    return both_signs(torch.linalg.eigh(x.T @ x).eigenvectors.flip(1).float())
-
-
-def random_directions(d: int, n: int, seed: int) -> torch.Tensor:
-    """n random directions [d, n] of length 1."""
-    return F.normalize(random_matrix(d, n, checks.seed("seed", seed)), dim=0)
-
-
-def _finite(name, values, *axes) -> torch.Tensor:
-    """Finite floats of a shape, with at least one row."""
-    values = checks.reals(name, values, *axes)
-    if len(values) == 0:
-        raise OthelloEduError(f"{name} have no rows; at least one is needed")
-    return checks.finite(name, values if values.dtype.is_floating_point else values.float())
+        return feature_acts @ self.W_dec + self.b_dec
 
 
 def _contents(labels, *axes) -> torch.Tensor:
@@ -208,13 +188,13 @@ def _contents(labels, *axes) -> torch.Tensor:
 
 
 class MeanDictionary:
-    """A dictionary that is told what lies where: its code is the truth, its atoms are means.
+    """A dictionary that is told what lies where: its activations are the truth, its directions means.
 
-    One feature for each square and content (mine, theirs), active where that is so; its atom is the mean of
-    the streams where it is, less the mean of all (Makelov et al., 2024). `least_squares` takes the atoms
-    that rebuild the streams best instead: means count what squares have in common once for each of them.
+    One feature for each square and content (mine, theirs), active where that is so; what it adds is the mean
+    of the streams where it is, less the mean of all (Makelov et al., 2024). `least_squares` takes what
+    rebuilds the streams best instead: means count what squares have in common once for each of them.
 
-    After `fit`: weight [2 · n_squares, d_model], centre [d_model]. Features: all mine, then all theirs.
+    After `fit`: W_dec [2 · n_squares, d_model], b_dec [d_model]. Features: all mine, then all theirs.
     """
 
     def __init__(self, least_squares: bool = False):
@@ -222,44 +202,44 @@ class MeanDictionary:
 
     def fit(self, x: torch.Tensor, labels: torch.Tensor) -> "MeanDictionary":
         """x [n, d_model]; labels int [n, n_squares], contents in 0..2, none of them masked."""
-        x = _finite("x", x, "n", "d_model")
+        x = finite_rows("x", x, "n", "d_model")
         labels = _contents(labels, len(x), "n_squares")
         if self.least_squares:
-            codes = map(self.encode, labels.split(_PART))
-            self.weight, self.centre = _least_squares(codes, x.split(_PART))
+            parts = map(self.encode, labels.split(_PART))
+            self.W_dec, self.b_dec = _least_squares(parts, x.split(_PART))
             return self
-        code = self.encode(labels)
-        self.centre = x.mean(0)
-        count = code.sum(0)[:, None]
+        feature_acts = self.encode(labels)
+        self.b_dec = x.mean(0)
+        count = feature_acts.sum(0)[:, None]
         # An attribute that is never there adds nothing.
-        self.weight = torch.where(count > 0, code.T @ x / count.clamp(min=1) - self.centre, 0.0)
+        self.W_dec = torch.where(count > 0, feature_acts.T @ x / count.clamp(min=1) - self.b_dec, 0.0)
         return self
 
     @property
     def d_model(self) -> int:
         """Dimensions that it writes."""
-        return self.weight.shape[1]
+        return self.W_dec.shape[1]
 
     @property
-    def atoms(self) -> torch.Tensor:
-        """The atoms as directions of length 1, [d_model, 2 · n_squares], for `Directions`."""
-        return F.normalize(self.weight.T, dim=0)
+    def directions(self) -> torch.Tensor:
+        """Where each feature points, a column of length 1 each, [d_model, 2 · n_squares]."""
+        return F.normalize(self.W_dec.T, dim=0)
 
     def encode(self, labels: torch.Tensor) -> torch.Tensor:
         """[n, n_squares] -> [n, 2 · n_squares], 0 or 1."""
         labels = _contents(labels, "…", "n_squares")
         return torch.cat([labels == MINE, labels == THEIRS], dim=-1).float()
 
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
+    def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
         """[n, 2 · n_squares] -> [n, d_model]."""
-        return code @ self.weight + self.centre
+        return feature_acts @ self.W_dec + self.b_dec
 
 
-def _least_squares(codes, xs) -> tuple[torch.Tensor, torch.Tensor]:
-    """weight [n_features, d_model] and centre [d_model] with the smallest ‖code weight + centre − x‖²."""
+def _least_squares(parts, xs) -> tuple[torch.Tensor, torch.Tensor]:
+    """W_dec [n_features, d_model] and b_dec [d_model] with the smallest ‖feature_acts W_dec + b_dec − x‖²."""
     squares = products = 0.0
-    for code, x in zip(codes, xs, strict=True):
-        with_one = torch.cat([code, torch.ones(len(code), 1)], dim=1).double()
+    for feature_acts, x in zip(parts, xs, strict=True):
+        with_one = torch.cat([feature_acts, torch.ones(len(x), 1)], dim=1).double()
         squares = squares + with_one.T @ with_one
         products = products + with_one.T @ x.double()
     # Features can depend on each other or be silent: the smallest of the solutions.
@@ -270,30 +250,26 @@ def _least_squares(codes, xs) -> tuple[torch.Tensor, torch.Tensor]:
 # Agreement -------------------------------------------------------------------------------------------
 
 
-def best_cosines(directions: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """For each direction, the largest cosine with any of the others: [d, n], [d, m] -> [n]."""
-    directions = _finite("directions", directions, "d", "n")
-    others = _finite("others", others, len(directions), "m")
-    if others.shape[1] == 0:
-        raise OthelloEduError("others hold no directions to compare with")
-    return (F.normalize(directions, dim=0).T @ F.normalize(others, dim=0)).amax(1)
+def best_correlations(feature_acts: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """For each feature, its largest correlation with any of another dictionary's, on the same rows.
 
-
-def best_correlations(code: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """For each feature, its largest correlation with any of the other code's, on the same rows.
-
-    code [n, f], other [n, g] -> [f]. NaN for a feature that is constant on these rows.
+    feature_acts [n, f], others [n, g] -> [f]. NaN for a feature that is constant on these rows. It compares
+    when features are active, where `directions.best_cosines` compares what they write.
     """
-    code, other = _finite("code", code, "n", "f"), _finite("other", other, "n", "g")
-    if len(code) != len(other):
-        raise OthelloEduError(f"the codes have {len(code)} and {len(other)} rows; they must be the same rows")
+    feature_acts = finite_rows("feature_acts", feature_acts, "n", "f")
+    others = finite_rows("others", others, "n", "g")
+    if len(feature_acts) != len(others):
+        raise OthelloEduError(
+            f"feature_acts and others have {len(feature_acts)} and {len(others)} rows; "
+            "they must be the same rows"
+        )
 
-    def standard(code):
-        centred = code - code.mean(0)
+    def standard(acts):
+        centred = acts - acts.mean(0)
         length = torch.linalg.vector_norm(centred, dim=0)
         return centred / length, length > 0
 
-    (one, varies), (two, other_varies) = standard(code), standard(other)
-    table = one.T @ two[:, other_varies]
+    (standard_acts, varies), (standard_others, others_vary) = standard(feature_acts), standard(others)
+    table = standard_acts.T @ standard_others[:, others_vary]
     best = table.amax(1) if table.shape[1] else table.new_full((len(table),), torch.nan)
     return torch.where(varies, best, torch.nan)

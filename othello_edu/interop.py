@@ -23,7 +23,7 @@ from .games import encode_moves, move_squares
 from .labels import EMPTY, MINE, THEIRS
 from .model import GPT, GPTConfig
 from .probes import LinearProbe
-from .sae import Autoencoder, JumpReLU, SparseAutoencoder, TopK
+from .sae import Autoencoder, JumpReLU, SparseAutoencoder, TopK, UntiedAutoencoder
 
 State = Mapping[str, torch.Tensor]
 
@@ -482,25 +482,21 @@ def to_published_probe(probe: LinearProbe, stage: int) -> torch.Tensor:
 def write_saelens(sae: Autoencoder, folder: str | Path, stage: int) -> None:
     """Write an SAE of a stage, of any of this package's kinds, as a folder that SAELens loads.
 
-    Raises OthelloEduError for a stack: write its autoencoders one by one.
+    Raises OthelloEduError for a stack: write the SAEs that it was made of one by one.
     """
-    if sae.directions.ndim != 2:
-        raise OthelloEduError("this is a stack of autoencoders: write those of `unstack()` one by one")
+    if sae.W_enc.ndim != 2:
+        raise OthelloEduError("this is a stack of SAEs: write those that it was made of one by one")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    untied = isinstance(sae, TopK | JumpReLU)
-    tensors = {
-        "W_enc": sae.encoder if untied else sae.directions,
-        "W_dec": sae.directions.T,
-        "b_enc": sae.bias,
-        "b_dec": sae.centre if untied else torch.zeros(sae.d_model),
-    }
+    untied = isinstance(sae, UntiedAutoencoder)
+    tensors = {"W_enc": sae.W_enc, "W_dec": sae.W_dec, "b_enc": sae.b_enc}
+    tensors["b_dec"] = sae.b_dec if untied else torch.zeros(sae.d_model)  # SAELens' always have one
     special = {"architecture": "standard"}
     if isinstance(sae, TopK):
         special = {"architecture": "topk", "k": sae.k, "rescale_acts_by_decoder_norm": False}
     elif isinstance(sae, JumpReLU):
         special = {"architecture": "jumprelu"}
-        tensors["threshold"] = sae.log_threshold.exp()
+        tensors["threshold"] = sae.threshold
     hook = f"blocks.{stage - 1}.hook_resid_post" if stage else "blocks.0.hook_resid_pre"
     config = special | {
         "d_in": sae.d_model,
@@ -540,36 +536,35 @@ def read_saelens(folder: str | Path) -> Autoencoder:
     if unknown := sorted(set(tensors) - set(needed)):
         raise CheckpointError(f"{path} has {_short(unknown[0])}, no part of a {kind} SAE of this package")
     read = {name: _numbers(value, f"{path}: {name}") for name, value in tensors.items()}
-    encoder, decoder, bias, centre = (read[name] for name in needed[:4])
-    threshold = read.get("threshold", bias)
+    W_enc, W_dec, b_enc, b_dec = (read[name] for name in needed[:4])
+    threshold = read.pop("threshold", b_enc)
     if (
-        encoder.ndim != 2
-        or not encoder.numel()
-        or decoder.shape != encoder.T.shape
-        or not bias.shape == threshold.shape == encoder.shape[1:]
-        or centre.shape != encoder.shape[:1]
+        W_enc.ndim != 2
+        or not W_enc.numel()
+        or W_dec.shape != W_enc.T.shape
+        or not b_enc.shape == threshold.shape == W_enc.shape[1:]
+        or b_dec.shape != W_enc.shape[:1]
     ):
         shapes = ", ".join(f"{name} {list(tensors[name].shape)}" for name in needed)
         raise CheckpointError(f"{path}: {shapes} do not fit together")
-    for name, size in zip(("d_in", "d_sae"), encoder.shape, strict=True):
+    for name, size in zip(("d_in", "d_sae"), W_enc.shape, strict=True):
         if config.get(name, size) != size:
             raise CheckpointError(
                 f"{folder / SAE_CONFIG}: {name} is {_short(config[name])}; the weights have {size}"
             )
     if kind == "standard":
-        if not torch.equal(encoder, decoder.T) or centre.any():
+        if not torch.equal(W_enc, W_dec.T) or b_dec.any():
             raise CheckpointError(
                 f"{path} has a decoder of its own; this package's standard SAE reads and writes by one matrix"
             )
-        return _filled(SparseAutoencoder(*encoder.shape), weight=encoder, bias=bias)
-    state = {"encoder": encoder, "weight": decoder.T, "bias": bias, "centre": centre}
+        return _filled(SparseAutoencoder(*W_enc.shape), W_enc=W_enc, b_enc=b_enc)
     if kind == "jumprelu":
         if not (threshold > 0).all():
             raise CheckpointError(f"{path} has a threshold that is not above 0")
-        l0 = encoder.shape[1]  # what it was trained towards is not in the file, and no matter now
-        return _filled(JumpReLU(*encoder.shape, l0), **state, log_threshold=threshold.log())
+        l0 = W_enc.shape[1]  # what it was trained towards is not in the file, and no matter now
+        return _filled(JumpReLU(*W_enc.shape, l0), **read, log_threshold=threshold.log())
     try:
-        return _filled(TopK(*encoder.shape, config["k"]), **state)
+        return _filled(TopK(*W_enc.shape, config["k"]), **read)
     except OthelloEduError as error:
         raise CheckpointError(f"{folder / SAE_CONFIG}: {error}") from error
 

@@ -19,7 +19,7 @@ import torch
 import othello_edu as oe
 from othello_edu import checks, engine
 from othello_edu.baselines import MajorityBaseline
-from othello_edu.board_metrics import SparseProbe, board_reader
+from othello_edu.board_metrics import BoardReader, SparseProbe
 from othello_edu.dictionaries import Directions, MeanDictionary
 from othello_edu.errors import OthelloEduError
 from othello_edu.evaluation import evaluate
@@ -29,8 +29,8 @@ from othello_edu.probes import LinearProbe, MLPProbe, labelled_rows
 from othello_edu.sae import JumpReLU, SparseAutoencoder, TopK
 from othello_edu.scoring import auroc, auroc_resampled
 
-MODULES = """engine games board labels activations probes sae dictionaries board_metrics scoring baselines
-stability model pretrained evaluation presets checkpoints training""".split()
+MODULES = """engine games board labels activations directions probes sae sae_training dictionaries
+board_metrics scoring baselines stability model pretrained evaluation presets checkpoints training""".split()
 
 # What is not called, and why.
 INNER = "called within the loops of a kernel; numba refuses what are no integers with a TypeError"
@@ -45,19 +45,21 @@ EXEMPT = {
     for reason, names in {
         INNER: """engine.legal_moves engine.flips engine.mix engine.pick_bit engine.popcount
             engine.trailing_zeros""",
-        LOOP: """sae.Autoencoder.forward sae.Autoencoder.loss sae.Autoencoder.set_gradients
-            sae.Autoencoder.after_step sae.Autoencoder.decode sae.SparseAutoencoder.loss
-            sae.SparseAutoencoder.set_gradients sae.TopK.loss sae.JumpReLU.loss dictionaries.Directions.decode
+        LOOP: """sae.Autoencoder.forward sae.Autoencoder.normalise sae.SparseAutoencoder.activate
+            sae.SparseAutoencoder.decode sae.SparseAutoencoder.loss sae.UntiedAutoencoder.decode
+            sae.UntiedAutoencoder.loss sae.TopK.activate sae.JumpReLU.activate sae.JumpReLU.loss
+            sae_training.unexplained sae_training.unstack dictionaries.Directions.decode
             dictionaries.MeanDictionary.decode model.Tap model.Tap.wants model.Attention
             model.Attention.forward
             model.MLP model.MLP.forward model.Block model.Block.forward model.attention
             training.training_step checkpoints.new_run""",
-        RESULT: """dictionaries.Panel board_metrics.BoardReader stability.Bracket checkpoints.StartingPoint
+        RESULT: """dictionaries.Panel stability.Bracket checkpoints.StartingPoint
             checkpoints.TrainingRun checkpoints.TrainingRun.tensors""",
-        BASE: "sae.Autoencoder sae.Autoencoder.encode",
+        BASE: """sae.Autoencoder sae.Autoencoder.hidden_pre sae.Autoencoder.activate sae.Autoencoder.decode
+            sae.Autoencoder.loss sae.UntiedAutoencoder""",
         READER: "games.games_from_texts games.replay_in_parts board.passes_allowed board.Board.why_no_pass",
-        CHECK: """games.checked games.refuse_squares probes.checked_labels model.checked_model
-            model.check_weights model.in_evaluation_mode""",
+        CHECK: """directions.finite_rows games.checked games.refuse_squares probes.checked_labels
+            model.checked_model model.check_weights model.in_evaluation_mode""",
         FILES: """pretrained.starting_point pretrained.card pretrained.card_text pretrained.trainings
             pretrained.taught_by pretrained.export training.train
             presets.TrainingConfig presets.TrainingConfig.rate
@@ -273,7 +275,7 @@ PLY = np.arange(len(X)) % 5
 SAE = SparseAutoencoder(8, 16)
 PROBE, MLP = LinearProbe(epochs=1).fit(STREAMS, LABELS), MLPProbe(hidden=4, epochs=1).fit(STREAMS, LABELS)
 MEANS, SPARSE = MeanDictionary().fit(X, TRUTH), SparseProbe(2).fit(CODE, VARYING)
-READER, BASELINE = board_reader(CODE, TRUTH), MajorityBaseline().fit(LABELS)
+READER, BASELINE = BoardReader().fit(CODE, TRUTH), MajorityBaseline().fit(LABELS)
 PLANES = Directions(torch.eye(8), 2).fit(X)
 BOARD = oe.Board.start()
 FOLDER = "the folder of a saved model"
@@ -283,7 +285,7 @@ ON = (("board_size", SIZE, sizes),)
 PLAYERS = ("to_move", TO_MOVE, integers)
 STREAM = (("streams", STREAMS, reals), ("labels", LABELS, integers))
 TABLE = (("scores", SCORES, reals), ("labels", FLAGS, flags))
-CODED = (("code", CODE, reals), ("labels", TRUTH, integers))
+CODED = (("feature_acts", CODE, reals), ("labels", TRUTH, integers))
 SEED = ("seed", 1, seeds)
 BATCH = ("batch_size", 3, unlimited)
 RUN = (("model", MODEL, objects), ("games", GAMES, objects))
@@ -462,6 +464,14 @@ CALLS = {
     ],
     "probes.balanced_accuracy": [("predicted", LABELS.copy(), integers), ("labels", LABELS, integers)],
     "probes.labelled_rows": STREAM,
+    # directions
+    "directions.principal_components": [("x", X, reals)],
+    "directions.both_signs": [("directions", torch.eye(8), reals)],
+    "directions.random_directions": [("d", 3, positive), ("n", 4, positive), SEED],
+    "directions.random_matrix": [("rows", 3, positive), ("columns", 4, positive), SEED],
+    "directions.stretched": [("directions", torch.eye(8), reals), ("x", X, reals)],
+    "directions.cosines": [("directions", torch.eye(8), reals), ("others", torch.eye(8), reals)],
+    "directions.best_cosines": [("directions", torch.eye(8), reals), ("others", torch.eye(8), reals)],
     # sae
     "sae.SparseAutoencoder": [
         ("d_model", 8, positive),
@@ -478,16 +488,16 @@ CALLS = {
         SEED,
         ("strength", 0.1, numbers),
     ],
-    **{
-        f"sae.{type(sae).__name__}.encode": [On(sae), ("x", X, reals)]
-        for sae in (SAE, TopK(8, 16, 2), JumpReLU(8, 16, 2))
-    },
-    "sae.Autoencoder.unstack": [On(SAE)],
+    "sae.Autoencoder.encode": [On(JumpReLU(8, 16, 2)), ("x", X, reals)],
+    "sae.SparseAutoencoder.hidden_pre": [On(SAE), ("x", X, reals)],
+    "sae.UntiedAutoencoder.hidden_pre": [On(TopK(8, 16, 2)), ("x", X, reals)],
+    "sae.UntiedAutoencoder.rescale": [On(TopK(8, 16, 2)), ("scale", 2.0, numbers)],
     "sae.JumpReLU.rescale": [On(JumpReLU(8, 16, 2)), ("scale", 2.0, numbers)],
-    "sae.keep_largest": [("before", X, reals), ("k", 2, counts)],
-    "sae.random_matrix": [("rows", 3, positive), ("columns", 4, positive), SEED],
-    "sae.linear_fall": [("step", 1, unlimited_or_none), ("n_steps", 10, unlimited)],
-    "sae.fit": [
+    "sae.keep_largest": [("hidden_pre", X, reals), ("k", 2, counts)],
+    # sae_training
+    "sae_training.stack": [("saes", [SAE, SparseAutoencoder(8, 16, 1)], objects)],
+    "sae_training.linear_fall": [("step", 1, unlimited_or_none), ("n_steps", 10, unlimited)],
+    "sae_training.fit": [
         ("sae", SAE, objects),
         ("x", X, reals),
         ("epochs", 1, unlimited_or_none),
@@ -496,7 +506,7 @@ CALLS = {
         ("schedule", lambda step, n: 1.0, functions),
         ("weight_decay", 0.1, numbers),
     ],
-    "sae.train_sae": [
+    "sae_training.train_sae": [
         ("x", X, reals),
         ("n_features", 16, optional(positive)),
         ("l1", 0.1, numbers),
@@ -521,24 +531,21 @@ CALLS = {
         ("source", X, optional(reals)),
     ],
     "dictionaries.Directions.encode": [On(PLANES), ("source", X, reals)],
-    "dictionaries.both_signs": [("directions", torch.eye(8), reals)],
-    "dictionaries.principal_directions": [("x", X, reals)],
-    "dictionaries.random_directions": [("d", 3, positive), ("n", 4, positive), SEED],
     "dictionaries.MeanDictionary": [("least_squares", True, switches)],
     "dictionaries.MeanDictionary.fit": [On(MeanDictionary()), ("x", X, reals), ("labels", TRUTH, integers)],
     "dictionaries.MeanDictionary.encode": [On(MEANS), ("labels", TRUTH, integers)],
-    "dictionaries.best_cosines": [("directions", torch.eye(8), reals), ("others", torch.eye(8), reals)],
-    "dictionaries.best_correlations": [("code", CODE, reals), ("other", X, reals)],
+    "dictionaries.best_correlations": [("feature_acts", CODE, reals), ("others", X, reals)],
     # board_metrics
     "board_metrics.properties": [("labels", TRUTH, integers)],
     "board_metrics.coverage": [
         *CODED,
-        ("new_code", CODE[:9], optional(reals)),
+        ("new_feature_acts", CODE[:9], optional(reals)),
         ("new_labels", TRUTH[:9], optional(integers)),
     ],
-    "board_metrics.BoardReader.read": [On(READER), CODED[0]],
+    "board_metrics.BoardReader": [],
+    "board_metrics.BoardReader.fit": [On(BoardReader()), *CODED],
+    "board_metrics.BoardReader.predict": [On(READER), CODED[0]],
     "board_metrics.BoardReader.score": [On(READER), *CODED],
-    "board_metrics.board_reader": CODED,
     "board_metrics.choose_features": [CODED[0], ("labels", VARYING, integers), ("k", 2, positive)],
     "board_metrics.SparseProbe": [
         ("k", 2, unlimited),
@@ -642,6 +649,8 @@ def another(result, right):
     return type(result) is type(right) and np.shape(plain(result)) == np.shape(plain(right))
 
 
+ENCODERS = ("Autoencoder.encode", "SparseAutoencoder.hidden_pre", "UntiedAutoencoder.hidden_pre")
+
 # What is answered though it may look wrong: (name, parameter, what) -> whether the answer is right.
 ANSWERS = {
     ("engine.to_bits", "squares", "a number"): lambda result, right: result == 1 << 7,
@@ -682,30 +691,32 @@ ANSWERS = {
         (f"probes.{score}", "labels", "too large"): lambda result, right: np.all(result <= right)
         for score in ("accuracy", "balanced_accuracy")
     },
-    ("sae.keep_largest", "before", "another shape"): lambda result, right: (result > 0).sum(-1).eq(2).all(),
-    ("sae.keep_largest", "before", "empty"): nothing,
+    ("sae.keep_largest", "hidden_pre", "another shape"): lambda result, right: (
+        (result > 0).sum(-1).eq(2).all()
+    ),
+    ("sae.keep_largest", "hidden_pre", "empty"): nothing,
     **{
         (name, parameter, what): visible
         for what in ("NaN", "infinite")
         for name, parameter in (
-            ("sae.keep_largest", "before"),
-            ("dictionaries.both_signs", "directions"),
+            ("sae.keep_largest", "hidden_pre"),
+            ("directions.both_signs", "directions"),
             ("dictionaries.Directions.encode", "source"),
             ("model.GPT.logits_from", "residual"),
-            *((f"sae.{kind}.encode", "x") for kind in ("SparseAutoencoder", "TopK", "JumpReLU")),
+            *((f"sae.{name}", "x") for name in ENCODERS),
         )
     },
-    **{(f"sae.{kind}.encode", "x", "empty"): nothing for kind in ("SparseAutoencoder", "TopK", "JumpReLU")},
-    ("sae.train_sae", "x", "another shape"): lambda result, right: result.d_model == 5,
+    **{(f"sae.{name}", "x", "empty"): nothing for name in ENCODERS},
+    ("sae_training.train_sae", "x", "another shape"): lambda result, right: result.d_model == 5,
     ("dictionaries.Directions.encode", "source", "empty"): nothing,
-    ("dictionaries.both_signs", "directions", "empty"): nothing,
+    ("directions.both_signs", "directions", "empty"): nothing,
     ("dictionaries.MeanDictionary.encode", "labels", "empty"): nothing,
     ("board_metrics.properties", "labels", "empty"): nothing,
-    ("board_metrics.BoardReader.read", "code", "empty"): nothing,
+    ("board_metrics.BoardReader.predict", "feature_acts", "empty"): nothing,
     ("board_metrics.choose_features", "k", "too large"): lambda result, right: (
         result.shape[1] == CODE.shape[1]
     ),
-    ("board_metrics.SparseProbe.predict", "code", "empty"): nothing,
+    ("board_metrics.SparseProbe.predict", "feature_acts", "empty"): nothing,
     **{
         (name, "scores", "bool"): another
         for name in ("scoring.auroc", "scoring.auroc_within", "scoring.auroc_resampled")

@@ -1,4 +1,4 @@
-"""Board metrics and sparse probes: known answers on planted codes, and scikit-learn's numbers."""
+"""Board metrics and sparse probes: known answers on planted activations, and scikit-learn's numbers."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from othello_edu.board_metrics import (
+    BoardReader,
     SparseProbe,
-    board_reader,
     choose_features,
     coverage,
     properties,
@@ -22,7 +22,7 @@ def boards(n=3000, seed=0):
     return np.random.default_rng(seed).integers(0, 3, (n, N_SQUARES))
 
 
-def perfect_code(labels, noise=0.0, seed=0):
+def perfect_features(labels, noise=0.0, seed=0):
     """One feature a property, of its own size, and silent where it does not hold."""
     truth = properties(labels).astype(np.float32)
     sizes = np.linspace(0.5, 3, truth.shape[1])
@@ -37,72 +37,78 @@ def test_properties_are_mine_then_theirs():
 
 def test_a_feature_for_every_property_covers_all_and_reads_every_board():
     labels = boards()
-    code = perfect_code(labels)
-    assert coverage(code, labels) == 1
-    reader = board_reader(code, labels)
+    feature_acts = perfect_features(labels)
+    assert coverage(feature_acts, labels) == 1
+    reader = BoardReader().fit(feature_acts, labels)
     new = boards(seed=1)
     new = new[new.any(1)]  # an empty board has no property to find
-    assert reader.score(perfect_code(new), new) == 1
-    np.testing.assert_array_equal(reader.read(perfect_code(new)), properties(new))
+    assert reader.score(perfect_features(new), new) == 1
+    np.testing.assert_array_equal(reader.predict(perfect_features(new)), properties(new))
 
 
 def test_a_code_that_knows_nothing_scores_as_blind_guessing_does():
     labels = boards()
-    code = torch.rand(len(labels), 8, generator=torch.Generator().manual_seed(0))
+    feature_acts = torch.rand(len(labels), 8, generator=torch.Generator().manual_seed(0))
     base = properties(labels).mean(0)
-    assert coverage(code, labels) == pytest.approx((2 * base / (1 + base)).mean(), abs=0.01)
-    assert board_reader(code, labels).score(code, labels) == 0
+    assert coverage(feature_acts, labels) == pytest.approx((2 * base / (1 + base)).mean(), abs=0.01)
+    assert BoardReader().fit(feature_acts, labels).score(feature_acts, labels) == 0
 
 
 def test_coverage_is_what_scikit_learn_finds_one_by_one():
     labels = boards(400)
-    code = perfect_code(labels, noise=0.4)[:, :4]
+    feature_acts = perfect_features(labels, noise=0.4)[:, :4]
     truth = properties(labels)
     best = [
         max(
-            f1_score(truth[:, p], code[:, f] > share / 10 * code[:, f].max())
+            f1_score(truth[:, p], feature_acts[:, f] > share / 10 * feature_acts[:, f].max())
             for f in range(4)
             for share in range(10)
         )
         for p in range(truth.shape[1])
     ]
-    assert coverage(code, labels) == pytest.approx(np.mean(best), abs=1e-6)
+    assert coverage(feature_acts, labels) == pytest.approx(np.mean(best), abs=1e-6)
 
 
 def test_coverage_on_other_games_is_that_of_the_features_that_were_chosen():
     labels, new = boards(600), boards(600, seed=1)
     lucky = torch.rand(600, 300, generator=torch.Generator().manual_seed(0)) < 0.5
-    code = torch.cat([perfect_code(labels)[:, :3], lucky.float()], 1)
+    feature_acts = torch.cat([perfect_features(labels)[:, :3], lucky.float()], 1)
     unlucky = torch.rand(600, 300, generator=torch.Generator().manual_seed(1)) < 0.5
-    new_code = torch.cat([perfect_code(new)[:, :3], unlucky.float()], 1)
-    assert coverage(code, labels, new_code, new) < coverage(code, labels) - 0.01
-    assert coverage(code, labels, code, labels) == pytest.approx(coverage(code, labels))
+    new_feature_acts = torch.cat([perfect_features(new)[:, :3], unlucky.float()], 1)
+    assert coverage(feature_acts, labels, new_feature_acts, new) < coverage(feature_acts, labels) - 0.01
+    assert coverage(feature_acts, labels, feature_acts, labels) == pytest.approx(
+        coverage(feature_acts, labels)
+    )
 
 
 def test_a_property_that_never_occurs_is_left_out():
     labels = boards()
     labels[:, 0] = 1  # mine, always: never theirs
-    assert coverage(perfect_code(labels), labels) == 1
+    assert coverage(perfect_features(labels), labels) == 1
 
 
 def test_a_threshold_is_chosen_where_features_whisper_when_wrong():
     labels = boards()
-    code = perfect_code(labels, noise=0.3)  # wrong activations stay below 0.3 of the largest
-    reader = board_reader(code, labels)
-    largest = code.amax(0)
+    feature_acts = perfect_features(labels, noise=0.3)  # wrong activations stay below 0.3 of the largest
+    reader = BoardReader().fit(feature_acts, labels)
+    largest = feature_acts.amax(0)
     assert (reader.cut / largest).mean() == pytest.approx(0.3, abs=0.05)
-    assert reader.score(code, labels) > 0.75 > board_reader(code[:, :3], labels).score(code[:, :3], labels)
+    assert (
+        reader.score(feature_acts, labels)
+        > 0.75
+        > BoardReader().fit(feature_acts[:, :3], labels).score(feature_acts[:, :3], labels)
+    )
 
 
 def test_a_feature_that_was_rarely_active_is_not_believed():
     labels = boards(200)
-    code = torch.zeros(200, 1)
-    code[np.flatnonzero(labels[:, 0] == 1)[:5], 0] = 1
-    assert not board_reader(code, labels).says.any()
+    feature_acts = torch.zeros(200, 1)
+    feature_acts[np.flatnonzero(labels[:, 0] == 1)[:5], 0] = 1
+    assert not BoardReader().fit(feature_acts, labels).says.any()
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(OthelloEduError, match=r"code has shape \[3, 2\] and labels \[4, 5\]"):
+    with pytest.raises(OthelloEduError, match=r"feature_acts has shape \[3, 2\] and labels \[4, 5\]"):
         coverage(torch.zeros(3, 2), boards(4))
 
 
@@ -112,12 +118,12 @@ def test_shapes_that_do_not_fit_are_refused():
 def planted(n=4000, n_features=30, seed=0):
     """Square s is told by features 3 s and 3 s + 1 together; the others are noise."""
     labels = boards(n, seed)
-    code = torch.randn(n, n_features, generator=torch.Generator().manual_seed(seed))
+    feature_acts = torch.randn(n, n_features, generator=torch.Generator().manual_seed(seed))
     for square in range(N_SQUARES):
         kind = torch.from_numpy(labels[:, square])
-        code[:, 3 * square] += 3.0 * (kind == 1)
-        code[:, 3 * square + 1] += 2.5 * (kind == 2)
-    return code, labels
+        feature_acts[:, 3 * square] += 3.0 * (kind == 1)
+        feature_acts[:, 3 * square + 1] += 2.5 * (kind == 2)
+    return feature_acts, labels
 
 
 def test_the_features_that_tell_are_chosen():
@@ -126,21 +132,22 @@ def test_the_features_that_tell_are_chosen():
 
 
 def test_more_features_read_more_and_noise_reads_nothing():
-    code, labels = planted()
-    new_code, new_labels = planted(seed=1)
+    feature_acts, labels = planted()
+    new_feature_acts, new_labels = planted(seed=1)
     shares = [
-        (SparseProbe(k).fit(code, labels).predict(new_code) == new_labels).mean() for k in (1, 2, 16, 100)
+        (SparseProbe(k).fit(feature_acts, labels).predict(new_feature_acts) == new_labels).mean()
+        for k in (1, 2, 16, 100)
     ]
     assert shares[0] + 0.15 < shares[1] and abs(shares[2] - shares[1]) < 0.02 and shares[3] > shares[1] - 0.02
-    noise = SparseProbe(2).fit(code[:, 15:], labels).predict(new_code[:, 15:])
+    noise = SparseProbe(2).fit(feature_acts[:, 15:], labels).predict(new_feature_acts[:, 15:])
     assert (noise == new_labels).mean() == pytest.approx(1 / 3, abs=0.03)
 
 
 def test_a_sparse_probe_is_scikit_learns_regression_on_the_same_features():
-    code, labels = planted(800)
-    probe = SparseProbe(3, ridge=1e-3).fit(code, labels)
+    feature_acts, labels = planted(800)
+    probe = SparseProbe(3, ridge=1e-3).fit(feature_acts, labels)
     for square in range(2):
-        x = probe._inputs(code, square).numpy()
+        x = probe._inputs(feature_acts, square).numpy()
         theirs = LogisticRegression(C=1 / (1e-3 * len(x)), fit_intercept=False, tol=1e-10, max_iter=5000)
         theirs.fit(x, labels[:, square])
         np.testing.assert_allclose(
@@ -153,6 +160,6 @@ def test_a_sparse_probe_is_scikit_learns_regression_on_the_same_features():
 def test_squares_that_can_be_told_perfectly_and_squares_that_never_change_are_no_trouble():
     labels = boards(500)
     labels[:, 1] = 2
-    code = perfect_code(labels)
-    predicted = SparseProbe(4).fit(code, labels).predict(code)
+    feature_acts = perfect_features(labels)
+    predicted = SparseProbe(4).fit(feature_acts, labels).predict(feature_acts)
     np.testing.assert_array_equal(predicted, labels)

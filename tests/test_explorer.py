@@ -34,7 +34,7 @@ def parts():
     probe = LinearProbe.from_weights(probe.weight.half(), probe.bias.half())
     saes = [SparseAutoencoder(32, 48, seed) for seed in range(model.n_stages)]
     for sae in saes:
-        sae.weight.data = sae.weight.data.half().float()
+        sae.W_enc.data = sae.W_enc.data.half().float()
     return model, probe, saes, games
 
 
@@ -586,10 +586,10 @@ def test_topk_is_packed_as_one_matrix_and_one_bias(parts):
     from othello_edu.widgets.explorer_file import encoder_of
 
     sae = TopK(32, 48, 6, seed=3)
-    sae.centre.data = torch.randn(32)
+    sae.b_dec.data = torch.randn(32)
     x = torch.randn(20, 32)
     weight, bias = encoder_of(sae)
-    np.testing.assert_allclose(x @ weight.T + bias, sae.before(x), atol=1e-5)
+    np.testing.assert_allclose(x @ weight.T + bias, sae.hidden_pre(x), atol=1e-5)
 
 
 def test_the_files_of_a_site_name_each_other_and_old_ones_go(parts, tmp_path):

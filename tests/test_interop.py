@@ -35,6 +35,7 @@ from othello_edu.model import GPT, GPTConfig
 from othello_edu.pretrained import load_pretrained
 from othello_edu.probes import LinearProbe
 from othello_edu.sae import JumpReLU, SparseAutoencoder, TopK
+from othello_edu.sae_training import stack
 
 LAYOUTS = {
     "minGPT": (to_mingpt, lambda state: from_mingpt(state, n_head=4)),
@@ -327,7 +328,7 @@ def test_probes_that_do_not_fit_are_refused():
 
 def an_sae():
     sae = SparseAutoencoder(6, 12, seed=1).requires_grad_(False)
-    sae.bias.copy_(torch.linspace(-0.5, 0.5, 12))
+    sae.b_enc.copy_(torch.linspace(-0.5, 0.5, 12))
     return sae
 
 
@@ -335,8 +336,8 @@ def test_an_sae_comes_back_as_it_went(tmp_path):
     sae = an_sae()
     write_saelens(sae, tmp_path, stage=3)
     again = read_saelens(tmp_path)
-    assert torch.equal(again.weight, sae.weight) and torch.equal(again.bias, sae.bias)
-    assert not again.weight.requires_grad
+    assert torch.equal(again.W_enc, sae.W_enc) and torch.equal(again.b_enc, sae.b_enc)
+    assert not again.W_enc.requires_grad
 
 
 def untied(kind, d_model=6, n_features=12):
@@ -353,7 +354,7 @@ def test_saes_with_an_encoder_of_their_own_come_back_as_they_went(kind, tmp_path
     sae = untied(kind)
     write_saelens(sae, tmp_path, stage=3)
     again = read_saelens(tmp_path)
-    assert type(again) is type(sae) and not again.weight.requires_grad
+    assert type(again) is type(sae) and not again.W_enc.requires_grad
     x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(again.encode(x), sae.encode(x))
     torch.testing.assert_close(again(x), sae(x))
@@ -398,11 +399,12 @@ def test_thresholds_must_be_there_and_above_zero(tmp_path):
 
 
 def test_a_stack_is_written_one_by_one(tmp_path):
-    stack = SparseAutoencoder(6, 12, [0, 1])
+    saes = [SparseAutoencoder(6, 12, seed) for seed in (0, 1)]
+    stacked = stack(saes)
     with pytest.raises(OthelloEduError, match="this is a stack"):
-        write_saelens(stack, tmp_path, stage=1)
-    write_saelens(stack.unstack()[1], tmp_path, stage=1)
-    assert torch.equal(read_saelens(tmp_path).weight, stack.weight[1])
+        write_saelens(stacked, tmp_path, stage=1)
+    write_saelens(saes[1], tmp_path, stage=1)
+    assert torch.equal(read_saelens(tmp_path).W_enc, stacked.W_enc[1])
 
 
 def test_saelens_finds_its_names_shapes_and_the_place_of_the_stage(tmp_path):
@@ -698,7 +700,7 @@ def rewritten(folder, kind, change, tensors=None):
 def test_every_way_to_say_topk_is_understood(change, tmp_path):
     sae = read_saelens(rewritten(tmp_path, "topk", change))
     assert isinstance(sae, TopK) and sae.k == 3
-    assert torch.equal(sae.encoder, untied("topk").encoder)
+    assert torch.equal(sae.W_enc, untied("topk").W_enc)
 
 
 def test_the_other_kinds_are_read_in_the_older_layout_too(tmp_path):
@@ -1011,7 +1013,7 @@ def test_saelens_reconstructs_the_same_streams_and_its_folder_is_read_back(kind,
 
     if kind == "standard":
         sae = SparseAutoencoder(128, 256, seed=3).requires_grad_(False)
-        sae.bias.copy_(0.1 * torch.randn(256, generator=torch.Generator().manual_seed(4)))
+        sae.b_enc.copy_(0.1 * torch.randn(256, generator=torch.Generator().manual_seed(4)))
     else:
         sae = untied(kind, 128, 256)
     write_saelens(sae, tmp_path / "ours", stage=4)
@@ -1023,4 +1025,4 @@ def test_saelens_reconstructs_the_same_streams_and_its_folder_is_read_back(kind,
     theirs.save_model(str(tmp_path / "theirs"))
     again = read_saelens(tmp_path / "theirs")
     torch.testing.assert_close(again.encode(x), sae.encode(x))
-    assert torch.equal(again.weight, sae.weight) and torch.equal(again.bias, sae.bias)
+    assert torch.equal(again.W_enc, sae.W_enc) and torch.equal(again.b_enc, sae.b_enc)

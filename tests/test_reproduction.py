@@ -14,7 +14,7 @@ import torch
 
 from othello_edu import baselines
 from othello_edu.cli import main
-from othello_edu.dictionaries import random_directions
+from othello_edu.directions import random_directions
 from othello_edu.errors import OthelloEduError
 from othello_edu.files import LOCK, locked
 from othello_edu.games import Games, random_games, replay, tokens
@@ -64,7 +64,8 @@ from othello_edu.reproduction.protocol import SHORT
 from othello_edu.reproduction.published import PublishedProbe, PublishedSAE, cycled_rate
 from othello_edu.reproduction.results import round_all
 from othello_edu.reproduction.run import listed_parts
-from othello_edu.sae import SparseAutoencoder, fit
+from othello_edu.sae import SparseAutoencoder
+from othello_edu.sae_training import fit, stack
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
 import measured_tables  # noqa: E402  (that folder is no package)
@@ -407,14 +408,15 @@ def test_the_published_probes_gradient_by_hand_is_autograds(norm_over_time):
 
 def test_the_published_autoencoder_has_unit_rows_before_and_after_training_and_in_stacks():
     x = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
-    stack = PublishedSAE(8, 16, range(3))
-    assert not torch.equal(stack.bias, stack.raw[:, 0]) and stack.bias.std() > 0.5
-    assert stack.encode(x).shape == (3, 500, 16)
-    fit(stack, x, 1, 100, 1e-2, schedule=cycled_rate, weight_decay=0.01)
-    for seed, sae in enumerate(stack.unstack()):
+    saes = [PublishedSAE(8, 16, seed) for seed in range(3)]
+    for sae in saes:
+        assert not torch.equal(sae.b_enc, sae.raw[0]) and sae.b_enc.std() > 0.5
+    assert stack(saes).encode(x).shape == (3, 500, 16)
+    fit(saes, x, 1, 100, 1e-2, schedule=cycled_rate, weight_decay=0.01)
+    for seed, sae in enumerate(saes):
         alone = fit(PublishedSAE(8, 16, seed), x, 1, 100, 1e-2, schedule=cycled_rate, weight_decay=0.01)
-        torch.testing.assert_close(sae.weight.norm(dim=1), torch.ones(8))
-        assert (sae.weight.norm(dim=0) < 0.95).any()
+        torch.testing.assert_close(sae.W_enc.norm(dim=1), torch.ones(8))
+        assert (sae.W_enc.norm(dim=0) < 0.95).any()
         torch.testing.assert_close(sae(x), alone(x), rtol=0, atol=1e-3)
 
 
@@ -523,7 +525,7 @@ def test_a_rival_is_subtracted_resample_by_resample(new):
 def test_the_same_features_in_another_order_agree_and_random_ones_do_not():
     def sae(weight):
         one = SparseAutoencoder(*weight.shape).requires_grad_(False)
-        one.weight.copy_(weight)
+        one.W_enc.copy_(weight)
         return one
 
     weight = random_directions(32, 20, seed=0)

@@ -17,7 +17,8 @@ import othello_edu as oe
 from othello_edu.drawing import BoardPanel, boards_svg
 from othello_edu.pretrained import model_folder
 from othello_edu.probes import LinearProbe
-from othello_edu.sae import TopK, fit
+from othello_edu.sae import TopK
+from othello_edu.sae_training import fit
 from othello_edu.widgets.explorer_file import explorer_file, write_explorer
 from othello_edu.widgets.picture import describe_position
 
@@ -45,8 +46,8 @@ def inputs() -> str:
     """What the files depend on, as one digest: the network's weights, and the code from network to file."""
     digest = hashlib.sha256()
     package = Path(oe.__file__).parent
-    names = ["model", "activations", "probes", "sae", "games", "labels"]
-    names += ["drawing", "widgets/explorer_file", "widgets/picture"]
+    names = ["model", "activations", "probes", "directions", "sae", "sae_training", "games"]
+    names += ["labels", "drawing", "widgets/explorer_file", "widgets/picture"]
     for path in [model_folder(MODEL) / "model.safetensors", Path(__file__)]:
         digest.update(path.read_bytes())
     for name in names:

@@ -14,7 +14,7 @@ from ..errors import OthelloEduError
 from ..files import atomic_write
 from ..games import Games, split_games
 from ..model import GPT
-from ..sae import fit
+from ..sae_training import fit
 from .data import Sample, sample, streams, until_first_pass
 from .features import corner_tables
 from .protocol import Protocol, Sizes
@@ -85,10 +85,11 @@ class Run:
         return float((sizes[0] / sizes[1]).sqrt())
 
     def fit(self, sae, x, *arguments, **settings):
-        """`sae.fit` on the network's device; the SAE comes back to the processor."""
+        """`sae_training.fit` on the network's device; what was trained comes back to the processor."""
         device = next(self.model.parameters()).device
         moved = (lambda epoch: x(epoch).to(device)) if callable(x) else x.to(device)
-        return fit(sae, moved, *arguments, **settings).cpu()
+        fitted = fit(sae, moved, *arguments, **settings)
+        return [one.cpu() for one in fitted] if isinstance(fitted, list) else fitted.cpu()
 
     def rows(self, sample: Sample, stage: int, model: GPT | None = None) -> torch.Tensor:
         """Streams of a sample's rows that count, [n, d_model]."""

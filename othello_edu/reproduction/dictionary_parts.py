@@ -4,17 +4,12 @@ import numpy as np
 import torch
 
 from ..activations import mlp_activations
-from ..board_metrics import SparseProbe, board_reader, coverage
-from ..dictionaries import (
-    Directions,
-    MeanDictionary,
-    both_signs,
-    panel,
-    principal_directions,
-    random_directions,
-)
+from ..board_metrics import BoardReader, SparseProbe, coverage
+from ..dictionaries import Directions, MeanDictionary, panel
+from ..directions import both_signs, principal_components, random_directions
 from ..probes import LinearProbe, balanced_accuracy
-from ..sae import JumpReLU, SparseAutoencoder, TopK, linear_fall
+from ..sae import JumpReLU, SparseAutoencoder, TopK
+from ..sae_training import linear_fall
 from .context import L1, Run
 from .data import PLIES, Sample, first_blocks, sample
 from .features import quality
@@ -42,8 +37,8 @@ def dictionaries_part(run: Run, stage: int) -> dict:
     settings = dict(epochs=2 * sizes.sae_epochs, schedule=linear_fall)
 
     def sparse_relu(prices, squared):
-        stack = SparseAutoencoder(d_model, n_features, range(len(prices)), prices, squared)
-        saes = run.fit(stack, x, **settings).unstack()
+        saes = [SparseAutoencoder(d_model, n_features, *each, squared) for each in enumerate(prices)]
+        run.fit(saes, x, **settings)
         return min(saes, key=lambda sae: abs(quality(sae, few_x)["l0"] - k))
 
     def train_on_x(sae):
@@ -53,10 +48,10 @@ def dictionaries_part(run: Run, stage: int) -> dict:
     means = MeanDictionary().fit(x, told)
     exact = MeanDictionary(least_squares=True).fit(few_x, few_told)
     rivals = {
-        "PCA": principal_directions(x),
+        "PCA": both_signs(principal_components(x)[0]),
         "residual dimensions": both_signs(torch.eye(d_model)),
         "random directions": random_directions(d_model, n_features, 0),
-        "supervised directions": means.atoms,
+        "supervised directions": means.directions,
     }
     dictionaries = {
         "ReLU, the paper's price": train_on_x(SparseAutoencoder(d_model, n_features, 0, L1)),
@@ -102,7 +97,7 @@ def _board_metrics(code, sample: Sample, new_code, new: Sample) -> dict:
     labels, new_labels = sample.rows(sample.labels), new.rows(new.labels)
     return {
         "coverage": rounded(coverage(code, labels, new_code, new_labels)),
-        "board_f1": rounded(board_reader(code, labels).score(new_code, new_labels)),
+        "board_f1": rounded(BoardReader().fit(code, labels).score(new_code, new_labels)),
     }
 
 

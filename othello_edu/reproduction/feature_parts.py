@@ -2,7 +2,8 @@
 
 import torch
 
-from ..sae import SparseAutoencoder, linear_fall
+from ..sae import SparseAutoencoder
+from ..sae_training import linear_fall
 from .context import L1, Run
 from .data import Sample, sample, streams
 from .features import (
@@ -21,9 +22,10 @@ from .results import rounded
 
 
 def _untrained(protocol: Protocol, d_model: int, stage: int, seeds):
-    """The SAEs of one stage before training, stacked: from the same matrices at all stages, or not."""
-    seeds = list(seeds) if protocol.same_start else [1000 * (stage + 1) + seed for seed in seeds]
-    return (PublishedSAE if protocol.wrong_axis else SparseAutoencoder)(d_model, 2 * d_model, seeds, L1)
+    """The SAEs of one stage before training: from the same matrices at all stages, or not."""
+    kind = PublishedSAE if protocol.wrong_axis else SparseAutoencoder
+    first = 0 if protocol.same_start else 1000 * (stage + 1)
+    return [kind(d_model, 2 * d_model, first + seed, L1) for seed in seeds]
 
 
 def _train_saes(run: Run, stage: int, seeds, model=None, protocol=None, games=None, scale=1.0) -> list:
@@ -38,16 +40,15 @@ def _train_saes(run: Run, stage: int, seeds, model=None, protocol=None, games=No
         x = streams(model or run.model, games, [stage], protocol.dropout, 1 + epoch)[0]
         return scale * (x.flatten(0, 1) if known is None else known.rows(x))
 
-    stack = _untrained(protocol, run.model.config.d_model, stage, seeds)
+    saes = _untrained(protocol, run.model.config.d_model, stage, seeds)
     schedule = cycled_rate if protocol.cycled_rate else linear_fall
     x = rows if protocol.dropout else rows(0)  # noise is drawn anew in each epoch
-    run.fit(stack, x, run.sizes.sae_epochs, schedule=schedule, weight_decay=protocol.weight_decay)
-    return stack.unstack()
+    return run.fit(saes, x, run.sizes.sae_epochs, schedule=schedule, weight_decay=protocol.weight_decay)
 
 
 def _moved(saes: list, protocol: Protocol, stage: int) -> float:
     """Mean |cosine| of each feature with its own beginning: 1 where training has done nothing."""
-    starts = _untrained(protocol, saes[0].d_model, stage, range(len(saes))).unstack()
+    starts = _untrained(protocol, saes[0].d_model, stage, range(len(saes)))
     cosines = [
         torch.cosine_similarity(start.directions, sae.directions, dim=0).abs().mean()
         for start, sae in zip(starts, saes, strict=True)

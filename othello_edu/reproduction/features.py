@@ -5,7 +5,8 @@ import torch
 
 from ..baselines import nearest_corner_score, occupied_score, ply_score
 from ..board import SQUARE_NAMES
-from ..dictionaries import best_correlations, best_cosines, random_directions
+from ..dictionaries import best_correlations
+from ..directions import best_cosines, random_directions
 from ..labels import EMPTY, MINE, THEIRS
 from ..scoring import auroc, auroc_resampled, auroc_within, f1
 from .data import Sample

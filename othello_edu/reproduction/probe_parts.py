@@ -9,7 +9,7 @@ from ..baselines import MajorityBaseline
 from ..games import random_games, replay
 from ..labels import colours, contents_before
 from ..probes import LinearProbe, MLPProbe, accuracy, balanced_accuracy, shuffled
-from ..sae import linear_fall
+from ..sae_training import linear_fall
 from ..scoring import bootstrap_interval
 from .context import SEED, Run
 from .data import PLIES, Sample, sample, until_first_pass

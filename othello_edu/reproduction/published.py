@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..directions import random_matrix
 from ..games import Games
 from ..model import GPT
 from ..probes import N_CLASSES
-from ..sae import SparseAutoencoder, random_matrix
+from ..sae import SparseAutoencoder
 from .data import PLIES, sample, streams
 from .protocol import CORRECTED, PUBLISHED
 
@@ -111,27 +112,18 @@ def batches_of_streams(
 class PublishedSAE(SparseAutoencoder):
     """The paper's SAE with its matrix normalised along the wrong axis: unit rows, one for each dimension.
 
-    raw [..., d_model, n_features] is what is trained; `weight` is it, with unit rows.
+    raw [d_model, n_features] is what is trained; `W_enc` is it, with unit rows.
     """
 
-    def _start(self, d_model, n_features, seed):
-        self.raw = nn.Parameter(random_matrix(d_model, n_features, seed))
+    def _begin(self, seed):
+        self.raw = nn.Parameter(random_matrix(self.d_model, self.n_features, seed))
         # The seed of the matrix again would make the bias its first row. (torch keeps 32 bits of a seed.)
-        shifted = [s + 2**31 for s in seed] if isinstance(seed, Sequence) else seed + 2**31
-        self.bias = nn.Parameter(random_matrix(1, n_features, shifted)[..., 0, :])
+        self.b_enc = nn.Parameter(random_matrix(1, self.n_features, seed + 2**31)[0])
 
     @property
-    def weight(self) -> torch.Tensor:
-        """[..., d_model, n_features], each row of length 1."""
+    def W_enc(self) -> torch.Tensor:
+        """[d_model, n_features], each row of length 1."""
         return F.normalize(self.raw, dim=-1)
 
-    @torch.no_grad()
-    def set_gradients(self, x: torch.Tensor) -> None:
-        """Put the gradient of `loss` into `grad`: of the weight, back through its normalisation."""
-        weight, length = self.weight, torch.linalg.vector_norm(self.raw, dim=-1, keepdim=True)
-        of_weight, self.bias.grad = self._gradients(x, weight)
-        along = (of_weight * weight).sum(-1, keepdim=True)
-        self.raw.grad = (of_weight - along * weight) / length
-
-    def after_step(self) -> None:
+    def normalise(self) -> None:
         """The paper's code normalises in every forward pass instead."""

@@ -110,7 +110,7 @@ def code_fingerprint() -> str:
     """SHA-256 of the code that results depend on: parts that other code made are not mixed in."""
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
-    used = ("baselines", "board_metrics", "dictionaries", "labels", "probes", "sae", "scoring", "stability")
+    used = "baselines board_metrics dictionaries directions labels probes sae sae_training scoring stability".split()
     here = [path for path in Path(__file__).parent.glob("*.py") if path.name not in _AFTERWARDS]
     for path in [*(package / f"{name}.py" for name in used), *sorted(here)]:
         digest.update(path.read_bytes())

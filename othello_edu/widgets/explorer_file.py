@@ -80,9 +80,9 @@ def fingerprint(model: GPT) -> str:
 def encoder_of(sae: Autoencoder) -> tuple[torch.Tensor, torch.Tensor]:
     """An autoencoder's reading as one matrix [n_features, d_model] and one bias [n_features]."""
     if isinstance(sae, SparseAutoencoder):
-        return sae.weight.detach().T, sae.bias.detach()
+        return sae.W_enc.detach().T, sae.b_enc.detach()
     if isinstance(sae, TopK):
-        return sae.encoder.detach().T, (sae.bias - sae.centre @ sae.encoder).detach()
+        return sae.W_enc.detach().T, (sae.b_enc - sae.b_dec @ sae.W_enc).detach()
     raise OthelloEduError(f"an explorer shows the paper's autoencoder or TopK, not {type(sae).__name__}")
 
 
@@ -95,8 +95,8 @@ def _top_examples(model, saes, games):
     valid = next_tokens(games) != 0
     tops, values = [], []
     for stage, sae in enumerate(saes):
-        code = sae.encode(residual_streams(model, games, [stage])[0])  # [n_games, time, n_features]
-        best, ply = code.masked_fill(~valid[..., None], 0).max(dim=1)  # the best ply of each game
+        feature_acts = sae.encode(residual_streams(model, games, [stage])[0])  # [n_games, time, n_features]
+        best, ply = feature_acts.masked_fill(~valid[..., None], 0).max(dim=1)  # the best ply of each game
         value, game = best.topk(N_EXAMPLES, dim=0)  # [n, n_features]
         tops.append(torch.stack([game.T, ply.gather(0, game).T], dim=-1))
         values.append(value.T)
