@@ -627,13 +627,13 @@ def _read_config(path: Path) -> dict:
             not isinstance(older, dict) or set(older) - {"k"},
             f"says activation_fn_kwargs: {told('activation_fn_kwargs')}, of which only k is understood",
         )
-        said = [k for k in (config.get("k"), older.get("k")) if k is not None]
-        refuse_if(not said, "describes a topk SAE without its k")
-        for k in said:
+        stated = [k for k in (config.get("k"), older.get("k")) if k is not None]
+        refuse_if(not stated, "describes a topk SAE without its k")
+        for k in stated:
             whole = type(k) is int and k >= 1
             refuse_if(not whole, f"says k: {_short(k)}; it must be a whole number, at least 1")
-        refuse_if(said[-1] != said[0], f"says k twice, {_short(said[0])} and {_short(said[-1])}")
-        config["k"] = said[0]
+        refuse_if(stated[-1] != stated[0], f"says k twice, {_short(stated[0])} and {_short(stated[-1])}")
+        config["k"] = stated[0]
     return config
 
 

@@ -27,12 +27,13 @@ from othello_edu.reproduction import (
     PROTOCOLS,
     PUBLISHED,
     QUICK,
-    context,
     load_results,
     read_results,
     reproduce,
+    study,
 )
 from othello_edu.reproduction import run as run_module
+from othello_edu.reproduction.audit import CORNER, audit, audit_features, corner_tables, rivals
 from othello_edu.reproduction.claims import (
     MIXED,
     NOT,
@@ -43,27 +44,19 @@ from othello_edu.reproduction.claims import (
     judge,
     over_models,
 )
-from othello_edu.reproduction.data import PLIES, sample, streams, until_first_pass
-from othello_edu.reproduction.features import (
-    CORNER,
-    CORNERS,
-    EDGE,
-    INTERIOR,
-    SIDES,
+from othello_edu.reproduction.feature_tables import (
     agreement,
-    audit,
-    audit_features,
     colour_summary,
-    corner_tables,
     feature_tables,
-    rivals,
     stability_summary,
 )
 from othello_edu.reproduction.figures import FIGURES, draw_all
+from othello_edu.reproduction.places import CORNERS, EDGE, INTERIOR, SIDES
+from othello_edu.reproduction.plan import parts
 from othello_edu.reproduction.protocol import SHORT
-from othello_edu.reproduction.published import PublishedProbe, PublishedSAE, cycled_rate
+from othello_edu.reproduction.quirks import PublishedProbe, PublishedSAE, cycled_rate
 from othello_edu.reproduction.results import round_all
-from othello_edu.reproduction.run import listed_parts
+from othello_edu.reproduction.samples import PLIES, sample, streams, until_first_pass
 from othello_edu.sae import SparseAutoencoder
 from othello_edu.sae_training import fit, stack
 
@@ -105,8 +98,8 @@ def test_a_run_holds_every_figure_and_table_and_says_how_it_was_made(done, model
 def test_a_short_run_leaves_out_only_what_no_claim_rests_on(done):
     results, _ = done
     protocol = PROTOCOLS[results["protocol"]["name"]]
-    short = listed_parts(protocol, 8, SHORT)
-    left_out = set(listed_parts(protocol, 8, QUICK)) - set(short)
+    short = parts(protocol, 8, SHORT)
+    left_out = set(parts(protocol, 8, QUICK)) - set(short)
     assert left_out and {part.split("/")[0] for part in left_out} <= {"dictionaries", "sae_quirks"}
     without = {part: found for part, found in results["results"].items() if part not in left_out}
     assert judge({"results": without}) == results["claims"]
@@ -216,7 +209,7 @@ def test_a_probe_that_is_not_what_its_part_saved_is_refused(done, model, tmp_pat
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_probes_that_are_not_finite_are_not_kept(model, tmp_path, bad):
-    run = context.Run(model, CORRECTED, QUICK, tmp_path / "work")
+    run = study.Study(model, CORRECTED, QUICK, tmp_path / "work")
     with pytest.raises(OthelloEduError, match="weight of .*probe_1.*not finite"):
         run.save("probe_1", {"bias": torch.zeros(2), "weight": torch.tensor([1.0, bad])})
     assert not (tmp_path / "work").exists()
@@ -306,7 +299,7 @@ def test_a_sample_has_the_labels_and_the_boards_of_its_protocol():
         found = sample(games, protocol)
         np.testing.assert_array_equal(found.labels, truth(positions)[:, 4:56])
         np.testing.assert_array_equal(found.after, contents(positions)[:, 4:56])
-        np.testing.assert_array_equal(found.boards[found.there] > 0, found.labels[found.there] > 0)
+        np.testing.assert_array_equal(found.boards[found.valid] > 0, found.labels[found.valid] > 0)
         assert found.rows(found.boards).shape == found.paper.shape == (len(found.ply), 64)
         discs = (found.rows(found.boards) > 0).sum(1)
         np.testing.assert_array_equal(found.ply, discs - 4)
@@ -336,7 +329,7 @@ def test_after_the_end_the_papers_code_finds_all_edges_stable():
     stable = found.paper_of_all_rows
     assert stable[ended][:, EDGE].all() and not stable[ended][:, INTERIOR].any()
     played = found.labels[..., 0] >= 0
-    np.testing.assert_array_equal(stable.reshape(100, 52, 64)[found.there], found.paper)
+    np.testing.assert_array_equal(stable.reshape(100, 52, 64)[found.valid], found.paper)
     np.testing.assert_array_equal(~ended.reshape(100, 52), played)
 
 
@@ -674,7 +667,7 @@ def test_dispersed_neurons_must_first_be_more_than_chance(quick):
 
 
 def test_a_control_is_brought_to_the_size_of_the_trained_streams(model, tmp_path):
-    run = context.Run(model, CORRECTED, QUICK, tmp_path)
+    run = study.Study(model, CORRECTED, QUICK, tmp_path)
     games = run.split[1][:50]
     sizes = [run.streams(games, 3, one).square().mean() for one in (None, run.random_model)]
     assert run.control_scale(3) == pytest.approx(float((sizes[0] / sizes[1]).sqrt()), rel=1e-5)

@@ -8,7 +8,7 @@ from othello_edu import sae as sae_module
 from othello_edu import sae_training
 from othello_edu.directions import best_cosines
 from othello_edu.errors import OthelloEduError
-from othello_edu.reproduction.published import PublishedSAE
+from othello_edu.reproduction.quirks import PublishedSAE
 from othello_edu.sae import JumpReLU, SparseAutoencoder, TopK
 from othello_edu.sae_training import fit, linear_fall, stack, train_sae
 
@@ -82,6 +82,7 @@ def test_in_a_stack_each_has_its_own_loss_and_price(kind):
     x, _ = planted(200)
     saes = [kind(24, 48, seed, price) for seed, price in ((3, 0.3), (4, 0.1))]
     torch.testing.assert_close(loss(stack(saes), x), torch.stack([loss(sae, x) for sae in saes]))
+    assert stack(saes).to("meta").l1.is_meta, "prices travel with a stack to another device"
 
 
 def test_a_row_without_error_has_no_gradient():

@@ -16,7 +16,8 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from othello_edu.pretrained import TEACHERS, as_code, as_text, taught_by, trainings
-from othello_edu.reproduction.claims import PAPER_BEST, over_models
+from othello_edu.reproduction.claims import over_models
+from othello_edu.reproduction.paper import BEST_AUROC
 from othello_edu.reproduction.results import by_stage
 
 
@@ -166,7 +167,7 @@ def pairs_table(runs: dict[str, dict], n: int = 3) -> list[str]:
         "| where | stage | the paper's best | " + " | ".join(runs) + " |",
         "| :-- | --: | --: | " + " | ".join(":--" for _ in runs) + " |",
     ]
-    for table, (stage, paper) in PAPER_BEST.items():
+    for table, (stage, paper) in BEST_AUROC.items():
         cells = []
         for results in runs.values():
             pairs = results["results"][f"features/{stage}"]["stability"]["pairs"][0][:n]

@@ -10,30 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import OthelloEduError
-from .features import CLOCK_TILES, CORNER, EDGE, GRID
+from .audit import CORNER
+from .feature_tables import CLOCK_TILES
+from .paper import BEST_AUROC, FIG_2_ACCURACY, MOST_TILES
+from .places import CENTRAL, EDGE
 from .results import by_stage, rounded
 
 REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable"
 MIXED = "mixed"  # of several networks
-CENTRAL = GRID[2:6, 2:6].ravel()
 MIDDLE, LATE = (2, 3, 4), (5, 6, 7)  # stages; the paper's layers of the same numbers
 LATER = MIDDLE + LATE
 FEW_PAIRS = 10  # below so many in every stage, nothing can be said of where they are most frequent
 MIN_MODELS = 3
-
-# Accuracy in % of layers 0 to 7, two seeds (Fig. 2), and the best AUROC of Tables 3 to 7.
-PAPER_FIG_2 = (
-    (62.1, 82.1, 87.8, 90.1, 91.6, 92.6, 93.0, 93.1),
-    (62.1, 81.8, 87.2, 89.7, 91.8, 92.8, 93.0, 93.2),
-)
-PAPER_BEST = {
-    "Table 3": (1, 0.8814),
-    "Table 4": (2, 0.9504),
-    "Table 5": (4, 0.8999),
-    "Table 6": (5, 0.8532),
-    "Table 7": (7, 0.8495),
-}
-PAPER_TILES = {"Table 1": 26, "Table 2": 24}  # most tiles that one feature passes in one layer
 
 
 @dataclass(frozen=True)
@@ -51,10 +39,10 @@ class Claim:
 
 def judge(results: dict) -> list[dict]:
     """Every claim with its verdict and the numbers behind it, from what `reproduce` found."""
-    found = results["results"]
+    measured = results["results"]
     judged = []
     for claim in CLAIMS:
-        verdict, numbers = claim.test(found)
+        verdict, numbers = claim.test(measured)
         judged.append(
             {
                 "source": claim.source,
@@ -91,15 +79,15 @@ def over_models(runs: list[dict]) -> list[dict]:
 # Fig. 2 ----------------------------------------------------------------------------------------------
 
 
-def probe_accuracy(found: dict) -> dict[int, dict]:
+def probe_accuracy(measured: dict) -> dict[int, dict]:
     """{stage: {accuracy, low, high}} of Fig. 2, of either protocol."""
-    if "published_probes" in found:
-        return dict(enumerate(found["published_probes"]["all"]))
-    return {stage: probes["mine/theirs"] for stage, probes in by_stage(found, "probes").items()}
+    if "published_probes" in measured:
+        return dict(enumerate(measured["published_probes"]["all"]))
+    return {stage: probes["mine/theirs"] for stage, probes in by_stage(measured, "probes").items()}
 
 
-def _rises(found):
-    entries = list(probe_accuracy(found).values())[:8]
+def _rises(measured):
+    entries = list(probe_accuracy(measured).values())[:8]
     curve = [entry["accuracy"] for entry in entries]
     steps = zip(entries[1:], entries[2:], strict=False)
     falls = sum(after["high"] < before["low"] for before, after in steps)
@@ -111,9 +99,9 @@ def _rises(found):
     return (PARTLY if gain > 0 and np.argmax(curve) >= 4 else NOT), numbers
 
 
-def _level(found):
-    curve = np.array([entry["accuracy"] for entry in probe_accuracy(found).values()])[:8]
-    off = np.abs(curve - np.mean(PAPER_FIG_2, axis=0) / 100)
+def _level(measured):
+    curve = np.array([entry["accuracy"] for entry in probe_accuracy(measured).values()])[:8]
+    off = np.abs(curve - np.mean(FIG_2_ACCURACY, axis=0) / 100)
     numbers = {"mean difference": rounded(off.mean()), "largest difference": rounded(off.max())}
     return _graded(off.mean(), 0.02, 0.05), numbers
 
@@ -125,18 +113,18 @@ def _graded(difference, near, far):
 # Fig. 3 ----------------------------------------------------------------------------------------------
 
 
-def _share(found, stage, tiles, part="features", key="colour"):
+def _share(measured, stage, tiles, part="features", key="colour"):
     """Share of the 50 best triples that lies on these tiles; NaN where no triple passes."""
-    top = np.array(found[f"{part}/{stage}"][key]["top"]).sum(0)
+    top = np.array(measured[f"{part}/{stage}"][key]["top"]).sum(0)
     return top[tiles].sum() / top.sum() if top.sum() else np.nan
 
 
-def _edges_first(found):
-    share, tiles = _share(found, 1, EDGE), len(EDGE) / 64
+def _edges_first(measured):
+    share, tiles = _share(measured, 1, EDGE), len(EDGE) / 64
     numbers = {
         "share of the 50 best on edges, stage 1": rounded(share),
-        "within a ply": rounded(_share(found, 1, EDGE, key="colour_within_ply")),
-        "random weights": rounded(_share(found, 1, EDGE, "control_features")),
+        "within a ply": rounded(_share(measured, 1, EDGE, key="colour_within_ply")),
+        "random weights": rounded(_share(measured, 1, EDGE, "control_features")),
         "share of tiles": rounded(tiles),
     }
     if np.isnan(share):
@@ -145,9 +133,9 @@ def _edges_first(found):
     return (REPRODUCED if ratio >= 1.25 else PARTLY if ratio >= 1.05 else NOT), numbers
 
 
-def _centre_later(found):
+def _centre_later(measured):
     def shares(key):
-        return [np.array([_share(found, stage, CENTRAL, key=key) for stage in of]) for of in ((1,), LATER)]
+        return [np.array([_share(measured, stage, CENTRAL, key=key) for stage in of]) for of in ((1,), LATER)]
 
     (first,), later = shares("colour")
     (first_within,), later_within = shares("colour_within_ply")
@@ -183,11 +171,11 @@ def _thinned(counts, total: int) -> np.ndarray:
     return np.random.default_rng(0).multivariate_hypergeometric(counts, total)
 
 
-def _dispersed(found):
-    neurons = found["neurons"]
+def _dispersed(measured):
+    neurons = measured["neurons"]
     read, chance = (np.sum(neurons[key][:7]) for key in ("per_tile_scaled", "per_tile_shuffled_scaled"))
     numbers = {"neurons counted": int(read), "with dimensions shuffled": rounded(chance)}
-    maps = {block: np.sum(found[f"features/{block}"]["colour"]["top"], axis=0) for block in range(1, 8)}
+    maps = {block: np.sum(measured[f"features/{block}"]["colour"]["top"], axis=0) for block in range(1, 8)}
     # A stage without a single count has no evenness; neurons no more frequent than by chance read nothing.
     if read <= 1.5 * chance or not all(of.sum() for of in maps.values()):
         return UNTESTABLE, numbers
@@ -204,16 +192,16 @@ def _dispersed(found):
 # Fig. 5 and the tables -------------------------------------------------------------------------------
 
 
-def stability_counts(found: dict) -> dict[int, float]:
+def stability_counts(measured: dict) -> dict[int, float]:
     """{stage: pairs above 0.8}, mean over the SAE seeds."""
     return {
         stage: float(np.mean(part["stability"]["n_above"]))
-        for stage, part in by_stage(found, "features").items()
+        for stage, part in by_stage(measured, "features").items()
     }
 
 
-def _middle_layers(found):
-    counts = stability_counts(found)
+def _middle_layers(measured):
+    counts = stability_counts(measured)
     if max(counts[stage] for stage in (1, *LATER)) < FEW_PAIRS:
         return UNTESTABLE, {f"stage {stage}": count for stage, count in counts.items()}
     peak = max((count, -stage) for stage, count in counts.items() if 1 <= stage <= 7)
@@ -225,9 +213,9 @@ def _middle_layers(found):
 
 
 def _one_feature(seed, paper_tiles):
-    def test(found):
+    def test(measured):
         best = {"tiles": 0, "correlation_with_ply": 0.0, "stage": None}
-        for stage, part in by_stage(found, "features").items():
+        for stage, part in by_stage(measured, "features").items():
             for of_seed in part["stability"]["features"][seed : seed + 1]:
                 for feature in of_seed:
                     if 1 <= stage <= 7 and feature["tiles"] > best["tiles"]:
@@ -245,30 +233,30 @@ def _one_feature(seed, paper_tiles):
 
 
 def _best_auroc(stage, paper):
-    def test(found):
-        best = found[f"features/{stage}"]["stability"]["best"][0]
+    def test(measured):
+        best = measured[f"features/{stage}"]["stability"]["best"][0]
         numbers = {
             "best AUROC": best,
             "the paper's": paper,
-            "ply alone": max(value for value in found["rivals"]["ply"]["paper"]["all"]["tiles"] if value),
-            "random weights": max(found[f"control_features/{stage}"]["stability"]["best"]),
+            "ply alone": max(value for value in measured["rivals"]["ply"]["paper"]["all"]["tiles"] if value),
+            "random weights": max(measured[f"control_features/{stage}"]["stability"]["best"]),
         }
         return _graded(abs(best - paper), 0.03, 0.07), numbers
 
     return test
 
 
-def _more_than_rivals(found):
+def _more_than_rivals(measured):
     """Do chosen features tell stable tiles better than "the nearest corner is taken", at the same ply?"""
 
     def sides(part):
         return part["audit"]["paper"]["within_ply_occupied"]
 
-    corner = found["rivals"][CORNER]["paper"]["within_ply_occupied"]["sides"]
-    stages = {stage: part for stage, part in by_stage(found, "features").items() if 1 <= stage <= 7}
+    corner = measured["rivals"][CORNER]["paper"]["within_ply_occupied"]["sides"]
+    stages = {stage: part for stage, part in by_stage(measured, "features").items() if 1 <= stage <= 7}
     # The stage is chosen by what the choice of features saw, not by what is reported.
     chosen = max(stages, key=lambda stage: sides(stages[stage])["chosen"] or 0)
-    ours, random = sides(stages[chosen])["sides"], sides(found[f"control_features/{chosen}"])["sides"]
+    ours, random = sides(stages[chosen])["sides"], sides(measured[f"control_features/{chosen}"])["sides"]
     above = sides(stages[chosen])["above"]["sides"]
     if not (ours and random and corner and above):
         return UNTESTABLE, {}
@@ -291,14 +279,14 @@ def _more_than_rivals(found):
 # SAE against probe -----------------------------------------------------------------------------------
 
 
-def _robust(found):
-    probes = by_stage(found, "probes")
+def _robust(measured):
+    probes = by_stage(measured, "probes")
     if not probes:
         return UNTESTABLE, {}
     stages = [stage for stage in probes if 1 <= stage <= 7]
 
     def mean(agreement, what="cosine"):
-        return np.mean([found[f"features/{stage}"][agreement][what]["mean"] for stage in stages])
+        return np.mean([measured[f"features/{stage}"][agreement][what]["mean"] for stage in stages])
 
     chance = mean("agreement of halves", "cosine_of_random")
     # The best of many matches: less what luck gets.
@@ -315,20 +303,21 @@ def _robust(found):
     return (REPRODUCED if gap > 0.05 else PARTLY if gap > -0.05 else NOT), numbers
 
 
-def _disentangled(found):
-    probed = by_stage(found, "sparse_probes")
+def _disentangled(measured):
+    probed = by_stage(measured, "sparse_probes")
     if not probed:
         return UNTESTABLE, {}
 
     def mean(source, k):
         return np.mean([part[source][k]["balanced"] for part in probed.values()])
 
-    one = mean("paper's SAE", "1")
-    others = {name: mean(name, "1") for name in ("MLP neurons", "residual dimensions", "random directions")}
+    one_feature = mean("paper's SAE", "1")
+    rivals = {name: mean(name, "1") for name in ("MLP neurons", "residual dimensions", "random directions")}
     probe, sixteen = mean("linear probe", "all"), mean("paper's SAE", "16")
-    numbers = {"one SAE feature": rounded(one)} | {f"one of {n}": rounded(v) for n, v in others.items()}
+    numbers = {"one SAE feature": rounded(one_feature)}
+    numbers |= {f"one of {name}": rounded(value) for name, value in rivals.items()}
     numbers |= {"16 SAE features": rounded(sixteen), "linear probe": rounded(probe)}
-    ahead = one >= max(others.values()) + 0.02
+    ahead = one_feature >= max(rivals.values()) + 0.02
     if ahead and sixteen >= probe - 0.05:
         return REPRODUCED, numbers
     return (PARTLY if ahead else NOT), numbers
@@ -382,9 +371,9 @@ CLAIMS = (
             table,
             f"One feature predicts the stability of many tiles in one layer (seed {seed + 1}).",
             f"reproduced: one feature above 0.8 on at least {CLOCK_TILES} tiles; partly: on half as many",
-            _one_feature(seed, PAPER_TILES[table]),
+            _one_feature(seed, MOST_TILES[table]),
         )
-        for seed, table in enumerate(PAPER_TILES)
+        for seed, table in enumerate(MOST_TILES)
     ),
     *(
         Claim(
@@ -393,7 +382,7 @@ CLAIMS = (
             "reproduced: within 0.03; partly: within 0.07",
             _best_auroc(stage, paper),
         )
-        for table, (stage, paper) in PAPER_BEST.items()
+        for table, (stage, paper) in BEST_AUROC.items()
     ),
     Claim(
         "Section 4.3",

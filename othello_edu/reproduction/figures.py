@@ -8,24 +8,25 @@ from matplotlib.figure import Figure
 
 from .. import plots
 from ..files import atomic_write
-from .claims import PAPER_FIG_2, probe_accuracy, stability_counts
-from .features import CORNER, REPORTS, SIDES
-from .protocol import COLOUR_THRESHOLD, STABILITY_THRESHOLD
+from .audit import CORNER, REPORTS
+from .claims import probe_accuracy, stability_counts
+from .paper import COLOUR_THRESHOLD, FIG_2_ACCURACY, STABILITY_THRESHOLD
+from .places import SIDES
 from .results import by_stage
 
 
 def fig_2(results: dict) -> Figure:
     """Accuracy of linear probes at each stage, with the paper's curve and the controls that there are."""
-    found = results["results"]
-    ours = list(probe_accuracy(found).values())
+    measured = results["results"]
+    ours = list(probe_accuracy(measured).values())
     n = len(ours)
     curves = {"this network": [entry["accuracy"] for entry in ours]}
-    curves["Du et al. 2025, Fig. 2"] = np.append(np.mean(PAPER_FIG_2, 0) / 100, [np.nan] * (n - 8))
+    curves["Du et al. 2025, Fig. 2"] = np.append(np.mean(FIG_2_ACCURACY, 0) / 100, [np.nan] * (n - 8))
     controls = {}
-    if probes := by_stage(found, "probes"):
+    if probes := by_stage(measured, "probes"):
         for name in ("random weights", "shuffled labels"):
             controls[name] = [entry[name]["accuracy"] for entry in probes.values()]
-        controls["majority"] = found["majority"]["mine/theirs"]["accuracy"]
+        controls["majority"] = measured["majority"]["mine/theirs"]["accuracy"]
     bands = ([entry["low"] for entry in ours], [entry["high"] for entry in ours])
     return plots.layer_curve(
         curves, "share of squares read correctly", controls, {"this network": bands}
@@ -34,10 +35,10 @@ def fig_2(results: dict) -> Figure:
 
 def quirks(results: dict) -> Figure | None:
     """The published probe with each of its quirks alone, with none, and with all."""
-    found = results["results"].get("published_probes")
-    if found is None:
+    measured = results["results"].get("published_probes")
+    if measured is None:
         return None
-    curves = {name: [entry["accuracy"] for entry in stages] for name, stages in found.items()}
+    curves = {name: [entry["accuracy"] for entry in stages] for name, stages in measured.items()}
     ax = plots.layer_curve(curves, "share of squares read correctly")
     ax.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax.figure
@@ -88,10 +89,10 @@ def fig_5(results: dict) -> Figure:
 
 def fig_5_counts(results: dict) -> Figure:
     """Pairs above the threshold at each stage, with those that remain within a ply, and random weights."""
-    found = results["results"]
-    parts, control = by_stage(found, "features"), by_stage(found, "control_features")
+    measured = results["results"]
+    parts, control = by_stage(measured, "features"), by_stage(measured, "control_features")
     curves = {
-        "all positions": list(stability_counts(found).values()),
+        "all positions": list(stability_counts(measured).values()),
         "at the same move": [np.mean(p["stability_within_ply"]["n_above"]) for p in parts.values()],
         "all positions, random weights": [np.mean(p["stability"]["n_above"]) for p in control.values()],
     }
@@ -101,8 +102,8 @@ def fig_5_counts(results: dict) -> Figure:
 
 def audit(results: dict) -> Figure:
     """Chosen features on new games, mean over the 24 side tiles, beside scores that know no network."""
-    found = results["results"]
-    parts, control = by_stage(found, "features"), by_stage(found, "control_features")
+    measured = results["results"]
+    parts, control = by_stage(measured, "features"), by_stage(measured, "control_features")
     titles = dict(zip(REPORTS, ("all positions", "same move", "same move, occupied"), strict=True))
     fig, axes = plt.subplots(2, 3, figsize=(10, 6), sharex=True, sharey=True)
     for row, (label, name) in zip(axes, (("paper", "paper's label"), ("sound", "proven")), strict=True):
@@ -113,7 +114,7 @@ def audit(results: dict) -> Figure:
             bands = ([entry["low"] for entry in ours], [entry["high"] for entry in ours])
             controls = {
                 rival: table[label][report]["sides"]["mean"]
-                for rival, table in found["rivals"].items()
+                for rival, table in measured["rivals"].items()
                 if table[label][report]["sides"]
             }
             plots.layer_curve(
@@ -135,13 +136,13 @@ def audit(results: dict) -> Figure:
 
 def interior(results: dict) -> Figure:
     """Proven stability, tile by tile: chosen features of the best stage beside the nearest corner."""
-    found = results["results"]
-    parts = by_stage(found, "features")
+    measured = results["results"]
+    parts = by_stage(measured, "features")
     report = "within_ply"
     best = max(parts, key=lambda stage: parts[stage]["audit"]["sound"][report]["chosen"])
     maps = [
         parts[best]["audit"]["sound"][report]["tiles"],
-        found["rivals"][CORNER]["sound"][report]["tiles"],
+        measured["rivals"][CORNER]["sound"][report]["tiles"],
     ]
     maps = [np.array([np.nan if value is None else value for value in tiles]) for tiles in maps]
     titles = [f"features, stage {best}", CORNER]

@@ -12,10 +12,6 @@ its SAEs read is not known, and here they take batches of 1,024 rows. The paper'
 
 from dataclasses import dataclass, replace
 
-FIRST_PLY, LAST_PLY = 4, 55
-COLOUR_THRESHOLD, STABILITY_THRESHOLD = 0.7, 0.8  # of AUROC: Fig. 3, and Fig. 5 with Tables 1-7
-COSINE_THRESHOLD = 0.2  # Fig. 4
-TOP_TRIPLES = 50  # Fig. 3
 MIN_BLOCKS = 7  # the paper's claims are about layers 1 to 7
 
 

@@ -22,8 +22,8 @@ def load_results(model: str, protocol: str) -> dict:
         path = root / model / protocol / RESULTS
         if Path(model).name == model and path.is_file():
             return read_results(path)
-    found = {path.parts[-3:-1] for root in ROOTS for path in root.glob(f"*/*/{RESULTS}")}
-    known = ", ".join("/".join(pair) for pair in sorted(found)) or "none"
+    available = {path.parts[-3:-1] for root in ROOTS for path in root.glob(f"*/*/{RESULTS}")}
+    known = ", ".join("/".join(pair) for pair in sorted(available)) or "none"
     raise OthelloEduError(
         f"no results of {model!r} by protocol {protocol!r} come with the package; there are: {known}. To "
         f"make "
@@ -45,10 +45,10 @@ def read_results(path: str | Path) -> dict:
     return results
 
 
-def by_stage(found: dict, part: str) -> dict[int, dict]:
-    """{stage: result} of a part that runs for each stage, in order."""
-    numbers = {int(name.split("/")[1]): value for name, value in found.items() if name.startswith(part + "/")}
-    return dict(sorted(numbers.items()))
+def by_stage(results: dict, part: str) -> dict[int, dict]:
+    """{stage: result} of a part that runs for each stage, in order, from {part: result}."""
+    of_part = {name: result for name, result in results.items() if name.startswith(part + "/")}
+    return dict(sorted((int(name.split("/")[1]), result) for name, result in of_part.items()))
 
 
 def rounded(value) -> float | None:

@@ -14,12 +14,11 @@ from ..files import atomic_write, locked, make_folder, read_json, remove_tempora
 from ..model import GPT
 from ..pretrained import load_model, model_folder
 from .claims import judge
-from .context import SEED, TABLES, Run
-from .parts import parts
-from .protocol import FULL, MIN_BLOCKS, PROTOCOLS, SHORT, Protocol, Sizes
+from .plan import parts
+from .protocol import FULL, MIN_BLOCKS, PROTOCOLS, Sizes
 from .results import RESULTS, SCHEMA, read_results
+from .study import SEED, TABLES, Study
 
-_NO_CLAIM = ("dictionaries", "sae_quirks")
 _AFTERWARDS = ("__init__.py", "claims.py", "figures.py", "results.py", "run.py")  # they change no number
 
 
@@ -68,33 +67,25 @@ def reproduce(
         for folder in ("parts", "work", TABLES):
             remove_temporaries(make_folder(out / folder))
         remove_temporaries(out, RESULTS)
-        return _run_parts(Run(model.to(device), protocol, sizes, out / "work"), header, out, progress)
+        return _run_parts(Study(model.to(device), protocol, sizes, out / "work"), header, out, progress)
 
 
-def _run_parts(run: Run, header: dict, out: Path, progress: bool) -> dict:
-    listed, found = listed_parts(run.protocol, run.model.config.n_layer, run.sizes), {}
+def _run_parts(study: Study, header: dict, out: Path, progress: bool) -> dict:
+    listed, finished = parts(study.protocol, study.model.config.n_layer, study.sizes), {}
     total = sum(share for _, share in listed.values())
     with tqdm(total=total, disable=not progress, bar_format=_BAR) as bar:
         for part, (function, share) in listed.items():
             bar.set_description(part)
-            found[part] = _done(out, part, header, run) or _do(out, part, header, function, run)
+            finished[part] = _done(out, part, header, study) or _do(out, part, header, function, study)
             bar.update(share)
-    results = header | {"made": {part: kept["made"] for part, kept in found.items()}}
-    results["results"] = {part: kept["result"] for part, kept in found.items()}
+    results = header | {"made": {part: kept["made"] for part, kept in finished.items()}}
+    results["results"] = {part: kept["result"] for part, kept in finished.items()}
     results["claims"] = judge(results)
     _write(out / RESULTS, results)
     return read_results(out)
 
 
 _BAR = "{desc:24} {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} to go"
-
-
-def listed_parts(protocol: Protocol, n_layer: int, sizes: Sizes) -> dict:
-    """The parts of a run, as in `parts`; at the short size only those that a claim rests on."""
-    listed = parts(protocol, n_layer)
-    if sizes == SHORT:
-        listed = {part: entry for part, entry in listed.items() if part.split("/")[0] not in _NO_CLAIM}
-    return listed
 
 
 def fingerprint(model: GPT) -> str:
@@ -110,7 +101,8 @@ def code_fingerprint() -> str:
     """SHA-256 of the code that results depend on: parts that other code made are not mixed in."""
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
-    used = "baselines board_metrics dictionaries directions labels probes sae sae_training scoring stability".split()
+    used = "baselines board_metrics dictionaries directions evaluation labels probes sae sae_training"
+    used = f"{used} scoring stability".split()
     here = [path for path in Path(__file__).parent.glob("*.py") if path.name not in _AFTERWARDS]
     for path in [*(package / f"{name}.py" for name in used), *sorted(here)]:
         digest.update(path.read_bytes())
@@ -130,18 +122,18 @@ def _path(out: Path, part: str) -> Path:
     return out / "parts" / f"{part.replace('/', '_')}.json"
 
 
-def _done(out: Path, part: str, header: dict, run: Run):
+def _done(out: Path, part: str, header: dict, study: Study):
     path = _path(out, part)
     if not path.exists():
         return None
     again = "delete it, and the part runs again"
     try:
         kept = read_json(path)
-        found, _, _ = kept["header"], kept["result"], kept["made"]
-        differs = [key for key in header if found.get(key) != header[key]]
+        made_by, _, _ = kept["header"], kept["result"], kept["made"]
+        differs = [key for key in header if made_by.get(key) != header[key]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OthelloEduError(f"{path} is damaged ({error}); {again}") from error
-    if found != header:
+    if made_by != header:
         raise OthelloEduError(
             f"{out} holds parts of another run (its {', '.join(differs)} differ): choose another folder"
         )
@@ -151,7 +143,7 @@ def _done(out: Path, part: str, header: dict, run: Run):
         )
     if kept.get("sha256") != _digest(kept):
         raise OthelloEduError(f"{path} is altered: it does not have the SHA-256 that it states; {again}")
-    run.saved |= kept.get("saved", {})
+    study.saved |= kept.get("saved", {})
     return kept
 
 
@@ -161,18 +153,18 @@ def _digest(kept: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _do(out: Path, part: str, header: dict, function, run: Run):
+def _do(out: Path, part: str, header: dict, function, study: Study):
     # Each part alone decides its randomness, so that it matters not which ran before it.
     torch.manual_seed(0)
-    start, before = perf_counter(), dict(run.saved)
-    result = function(run)
+    start, before = perf_counter(), dict(study.saved)
+    result = function(study)
     made = {
         "seconds": round(perf_counter() - start, 1),
-        "device": str(next(run.model.parameters()).device),
+        "device": str(next(study.model.parameters()).device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    saved = {name: digest for name, digest in run.saved.items() if before.get(name) != digest}
+    saved = {name: digest for name, digest in study.saved.items() if before.get(name) != digest}
     kept = {"part": part, "header": header, "made": made, "saved": saved, "result": result}
     _write(_path(out, part), kept | {"sha256": _digest(kept)})
     return kept

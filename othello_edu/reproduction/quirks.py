@@ -12,11 +12,10 @@ from ..games import Games
 from ..model import GPT
 from ..probes import N_CLASSES
 from ..sae import SparseAutoencoder
-from .data import PLIES, sample, streams
+from .paper import BATCH_GAMES, HALF_CYCLE, LOWEST_RATE, RATE
 from .protocol import CORRECTED, PUBLISHED
+from .samples import PLIES, sample, streams
 
-BATCH_GAMES = 64
-RATE, LOWEST_RATE, HALF_CYCLE = 1e-3, 1e-6, 10
 _CHUNK = 20 * BATCH_GAMES  # games whose streams are held at a time
 
 
@@ -106,7 +105,7 @@ def batches_of_streams(
         }
         for first in range(0, len(part), BATCH_GAMES):
             batch = slice(first, first + BATCH_GAMES)
-            yield x[:, batch], {before: of_all[batch] for before, of_all in labels.items()}
+            yield x[:, batch], {before: values[batch] for before, values in labels.items()}
 
 
 class PublishedSAE(SparseAutoencoder):

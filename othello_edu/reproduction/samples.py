@@ -12,7 +12,8 @@ from ..games import Games, batches, replay, tokens
 from ..labels import boards_before, contents, contents_before, movers
 from ..model import GPT
 from ..stability import stable_paper, stable_sound
-from .protocol import FIRST_PLY, LAST_PLY, Protocol
+from .paper import FIRST_PLY, LAST_PLY
+from .protocol import Protocol
 
 PLIES = range(FIRST_PLY, LAST_PLY + 1)
 
@@ -23,7 +24,7 @@ class Sample:
 
     labels int8 [n_games, 52, 64], contents as the protocol's probes are asked for them, -1 for masked;
     after int8, likewise, the contents after the move that was read; boards int8 [n_games, 52, 64] in
-    colours, of the moments of `labels`; there bool [n_games, 52], rows that count; first: moves on the
+    colours, of the moments of `labels`; valid bool [n_games, 52], rows that count; first: moves on the
     first of the boards.
     """
 
@@ -31,22 +32,22 @@ class Sample:
     labels: np.ndarray
     after: np.ndarray
     boards: np.ndarray
-    there: np.ndarray
+    valid: np.ndarray
     first: int
 
     def rows(self, values):
         """The rows that count, flattened: [n_games, 52, …] -> [n, …], NumPy or torch."""
-        return values[torch.from_numpy(self.there) if torch.is_tensor(values) else self.there]
+        return values[torch.from_numpy(self.valid) if torch.is_tensor(values) else self.valid]
 
     @cached_property
     def ply(self) -> np.ndarray:
         """Moves played on the board of each row that counts, int64 [n]."""
-        return np.nonzero(self.there)[1] + self.first
+        return np.nonzero(self.valid)[1] + self.first
 
     @cached_property
     def game(self) -> np.ndarray:
         """The game of each row that counts, int64 [n]."""
-        return np.nonzero(self.there)[0]
+        return np.nonzero(self.valid)[0]
 
     @cached_property
     def paper(self) -> np.ndarray:

@@ -1,26 +1,22 @@
-"""What the SAEs of one stage say about tile colour and stability: Figs. 3 and 5, Tables 1-7, the audit."""
+"""What the SAEs of one stage say about tile colour and stability: AUROC of every feature for every tile, and
+what Figs. 3 and 5 and Tables 1-7 make of it.
+"""
 
 import numpy as np
 import torch
 
-from ..baselines import nearest_corner_score, occupied_score, ply_score
 from ..board import SQUARE_NAMES
 from ..dictionaries import best_correlations
 from ..directions import best_cosines, random_directions
 from ..labels import EMPTY, MINE, THEIRS
-from ..scoring import auroc, auroc_resampled, auroc_within, f1
-from .data import Sample
-from .protocol import COLOUR_THRESHOLD, STABILITY_THRESHOLD, TOP_TRIPLES
+from ..scoring import auroc, auroc_within, f1
+from .paper import COLOUR_THRESHOLD, STABILITY_THRESHOLD, TABLE_ROWS, TOP_TRIPLES
+from .places import EDGE
 from .results import round_all, rounded
+from .samples import Sample
 
 CLASSES = {"empty": EMPTY, "mine": MINE, "theirs": THEIRS}
-GRID = np.arange(64).reshape(8, 8)
-INTERIOR = GRID[1:-1, 1:-1].ravel()
-EDGE = np.setdiff1d(GRID, INTERIOR)
-CORNERS = np.array([0, 7, 56, 63])
-SIDES = np.setdiff1d(EDGE, CORNERS)
 CLOCK_TILES = 20  # edge tiles above the threshold from which on a feature is looked at as a clock
-_TOP_PAIRS = 20  # rows of a table, as many as the paper's
 
 
 def colour_labels(sample: Sample) -> np.ndarray:
@@ -86,7 +82,7 @@ def stability_summary(tables: list[np.ndarray], f1_tables: list[np.ndarray], clo
                 if count[feature]
             ]
         )
-        best = np.argsort(-table, axis=None, kind="stable")[:_TOP_PAIRS]
+        best = np.argsort(-table, axis=None, kind="stable")[:TABLE_ROWS]
         pairs.append(
             [
                 {
@@ -110,9 +106,9 @@ def stability_summary(tables: list[np.ndarray], f1_tables: list[np.ndarray], clo
 @torch.no_grad()
 def quality(sae, x: torch.Tensor) -> dict:
     """L0, explained variance and dead features on rows x."""
-    code = sae.encode(x)
-    missed = (x - sae.decode(code)).double().square().sum() / (x - x.mean(0)).double().square().sum()
-    active = (code > 0).double().mean(0)
+    feature_acts = sae.encode(x)
+    missed = (x - sae.decode(feature_acts)).double().square().sum() / (x - x.mean(0)).double().square().sum()
+    active = (feature_acts > 0).double().mean(0)
     return {
         "l0": rounded(active.sum()),
         "explained_variance": rounded(1 - missed),
@@ -126,13 +122,13 @@ def feature_tables(sae, x: torch.Tensor, sample: Sample, within: bool = True) ->
     colour [f, 3, 64], paper and sound [f, 64]; the same with "_within_ply" added, if asked for; f1 [f, 64] of
     being active, for the paper's label; clock [f], the correlation with the ply.
     """
-    code, labels = sae.encode(x), all_labels(sample)
-    tables = dict(zip(("colour", "paper", "sound"), split_table(auroc(code, labels)), strict=True))
+    feature_acts, labels = sae.encode(x), all_labels(sample)
+    tables = dict(zip(("colour", "paper", "sound"), split_table(auroc(feature_acts, labels)), strict=True))
     if within:
         names = ("colour_within_ply", "paper_within_ply", "sound_within_ply")
-        tables |= dict(zip(names, split_table(auroc_within(code, labels, sample.ply)), strict=True))
-    tables["f1"] = f1((code > 0).numpy(), sample.paper)
-    tables["clock"] = _correlation(code, torch.from_numpy(sample.ply).float())
+        tables |= dict(zip(names, split_table(auroc_within(feature_acts, labels, sample.ply)), strict=True))
+    tables["f1"] = f1((feature_acts > 0).numpy(), sample.paper)
+    tables["clock"] = _correlation(feature_acts, torch.from_numpy(sample.ply).float())
     return tables
 
 
@@ -141,9 +137,9 @@ def tables_of_all_rows(sae, x: torch.Tensor, sample: Sample, clock: np.ndarray) 
 
     x: streams [n_games * 52, d_model] of all rows.
     """
-    code, label = sae.encode(x), sample.paper_of_all_rows
-    table = np.nan_to_num(auroc(code, label), nan=0.0)
-    return {"paper": table, "f1": f1((code > 0).numpy(), label), "clock": clock}
+    feature_acts, label = sae.encode(x), sample.paper_of_all_rows
+    table = np.nan_to_num(auroc(feature_acts, label), nan=0.0)
+    return {"paper": table, "f1": f1((feature_acts > 0).numpy(), label), "clock": clock}
 
 
 def summaries(tables: list[dict], of_all_rows: list[dict] | None = None) -> dict:
@@ -176,150 +172,30 @@ def summaries(tables: list[dict], of_all_rows: list[dict] | None = None) -> dict
     return result
 
 
-# The audit: chosen on some games, reported on others, beside what everybody should compare with ------------
-
-LABELS = ("paper", "sound")
-REPORTS = ("all", "within_ply", "within_ply_occupied")
-CORNER = "nearest corner taken"
-
-
-def rivals(sample: Sample) -> dict[str, np.ndarray]:
-    """Scores that know nothing of a network, float32 [n, 64] each, one column for each tile's label."""
-    boards = sample.rows(sample.boards)
-    return {
-        "ply": np.repeat(ply_score(boards), 64, axis=1),
-        "tile occupied": occupied_score(boards),
-        CORNER: nearest_corner_score(boards),
-    }
-
-
-def resampled(score: np.ndarray, sample: Sample, label: str, report: str, n_resamples: int) -> np.ndarray:
-    """AUROC of score [n, 64] for each tile's stability, in one of the comparisons.
-
-    Returns float64 [1 + n_resamples, 64]: on the games as they are, then on each resample. These are the
-    same every time, so that tables of two scores may be subtracted.
-    """
-    return auroc_resampled(
-        score,
-        getattr(sample, label),
-        sample.game,
-        seed=0,
-        groups=None if report == "all" else sample.ply,
-        among=sample.rows(sample.boards) > 0 if report == "within_ply_occupied" else None,
-        n_resamples=n_resamples,
-    )
-
-
-PLACES = {"sides": SIDES, "corners": CORNERS, "interior": INTERIOR}
-
-
-def _places(table: np.ndarray) -> dict:
-    return {name: _mean_interval(table[:, tiles]) for name, tiles in PLACES.items()}
-
-
-def audit(
-    score: np.ndarray,
-    sample: Sample,
-    label: str,
-    report: str,
-    n_resamples: int,
-    rival: np.ndarray | None = None,
-) -> dict:
-    """How well score [n, 64] tells each tile's stability ("paper" or "sound"), in one of the comparisons.
-
-    The AUROC of every tile [64] (null where there is none), and its mean over sides, corners and interior
-    with a 95% interval from resampled games. rival: `resampled` of another score; then "above" has the
-    difference to it in the same places, resample by resample, so that what both owe to the games cancels.
-    """
-    table = resampled(score, sample, label, report, n_resamples)
-    found = {"tiles": round_all(table[0]), **_places(table)}
-    return found if rival is None else found | {"above": _places(table - rival)}
-
-
-def corner_tables(sample: Sample, n_resamples: int) -> dict[tuple[str, str], np.ndarray]:
-    """`resampled` of the strongest score that knows no network, {(label, report): [1 + n_resamples, 64]}."""
-    score = rivals(sample)[CORNER]
-    return {
-        (label, report): resampled(score, sample, label, report, n_resamples)
-        for label in LABELS
-        for report in REPORTS
-    }
-
-
-def audit_rivals(sample: Sample, n_resamples: int) -> dict:
-    """`audit` of the scores that know nothing of a network: {name: {label: {report: …}}}."""
-    return {
-        name: {
-            label: {report: audit(score, sample, label, report, n_resamples) for report in REPORTS}
-            for label in LABELS
-        }
-        for name, score in rivals(sample).items()
-    }
-
-
-def audit_features(
-    tables: dict, code, sample: Sample, new_code, new: Sample, corner: dict, n_games: int
-) -> dict:
-    """`audit` of the best feature for each tile, chosen on the code of one sample, reported on another's.
-
-    tables: `feature_tables` of that code. corner: `corner_tables` of the new sample, to be compared with.
-    Each comparison chooses by its own AUROC (among occupied tiles, on the first n_games games only).
-    `chosen` is the mean over sides that the choice itself saw: by it, and not by what is reported, stages may
-    be compared to pick one.
-    """
-    among_occupied = _auroc_among_occupied(code, sample, n_games)
-    new_code, result = np.asarray(new_code), {}
-    for at, label in enumerate(LABELS):
-        seen = (tables[label], tables[f"{label}_within_ply"], among_occupied[:, at])
-        result[label] = {}
-        for report, table in zip(REPORTS, seen, strict=True):
-            columns = table.argmax(0)
-            rival = corner[label, report]
-            found = audit(new_code[:, columns], new, label, report, len(rival) - 1, rival)
-            found["chosen"] = rounded(table.max(0)[SIDES].mean())
-            result[label][report] = found | {"features": columns.tolist()}
-    return result
-
-
-def _auroc_among_occupied(code, sample: Sample, n_games: int) -> np.ndarray:
-    """AUROC within a ply among boards where the tile is occupied, [f, 2, 64] for paper and sound; 0 for
-    none.
-    """
-    few = sample.game < n_games
-    code, ply = code[torch.from_numpy(few)], sample.ply[few]
-    occupied = sample.rows(sample.boards)[few] > 0
-    labels = np.stack([sample.paper[few], sample.sound[few]], axis=-1)
-    table = np.zeros((code.shape[1], 2, 64))
-    for tile in range(64):
-        rows = np.flatnonzero(occupied[:, tile])
-        table[:, :, tile] = np.nan_to_num(auroc_within(code[rows], labels[rows, tile], ply[rows]), nan=0.0)
-    return table
-
-
 def agreement(saes: list, x: torch.Tensor, l0_floor: float = 1e-4) -> dict:
     """How much SAEs agree: of each feature of the first, its best match in the others.
 
     Means over features that are ever active, by cosine of directions and by correlation of activations on
     rows x, and the cosine that random directions of the same number reach.
     """
-    codes = [sae.encode(x) for sae in saes]
-    alive = [(code > 0).float().mean(0) > l0_floor for code in codes]
+    acts_of_each = [sae.encode(x) for sae in saes]
+    alive = [(feature_acts > 0).float().mean(0) > l0_floor for feature_acts in acts_of_each]
     cosines, correlations = [], []
-    for sae, code, lives in zip(saes[1:], codes[1:], alive[1:], strict=True):
+    for sae, feature_acts, lives in zip(saes[1:], acts_of_each[1:], alive[1:], strict=True):
         first = saes[0].directions[:, alive[0]]
         cosines.append(best_cosines(first, sae.directions[:, lives]))
-        correlations.append(best_correlations(codes[0][:, alive[0]], code[:, lives]))
+        correlations.append(best_correlations(acts_of_each[0][:, alive[0]], feature_acts[:, lives]))
     d_model, n = saes[0].directions.shape
     chance = best_cosines(random_directions(d_model, n, 1), random_directions(d_model, n, 2))
     cosines, correlations = torch.cat(cosines), torch.cat(correlations)
     return {
-        "cosine": _three(cosines),
-        "correlation": _three(correlations[~correlations.isnan()]),
-        "cosine_of_random": _three(chance),
+        "cosine": _summary(cosines),
+        "correlation": _summary(correlations[~correlations.isnan()]),
+        "cosine_of_random": _summary(chance),
     }
 
 
-def _three(values) -> dict:
+def _summary(values) -> dict:
     return {
         "mean": rounded(values.mean()),
         "median": rounded(values.median()),
@@ -327,19 +203,8 @@ def _three(values) -> dict:
     }
 
 
-def _correlation(code, ply) -> np.ndarray:
+def _correlation(feature_acts, ply) -> np.ndarray:
     """Pearson's correlation of every feature with the ply, [f]; 0 for a feature that is constant."""
-    centred, ply = code - code.mean(0), ply - ply.mean()
+    centred, ply = feature_acts - feature_acts.mean(0), ply - ply.mean()
     length = torch.linalg.vector_norm(centred, dim=0) * torch.linalg.vector_norm(ply)
     return torch.where(length > 0, (ply @ centred) / length.clamp(min=1e-12), 0.0).numpy()
-
-
-def _mean_interval(table) -> dict | None:
-    """Mean over tiles that have an AUROC, with its 95% interval, from a table [1 + resamples, k]."""
-    table = table[:, ~np.isnan(table[0])]
-    if not table.shape[1]:
-        return None
-    # A resample can miss the few games in which a rare label is true: that tile is left out of it.
-    mean = np.nanmean(table, axis=1)
-    low, high = np.quantile(mean[1:], [0.025, 0.975])
-    return {"mean": rounded(mean[0]), "low": rounded(low), "high": rounded(high)}

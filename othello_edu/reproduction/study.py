@@ -1,4 +1,4 @@
-"""What every part of a run needs: the network and its control, the games, streams as a protocol sees them."""
+"""One network, studied by one protocol: its control, the games, streams, and what trained parts leave."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -15,19 +15,18 @@ from ..files import atomic_write
 from ..games import Games, split_games
 from ..model import GPT
 from ..sae_training import fit
-from .data import Sample, sample, streams, until_first_pass
-from .features import corner_tables
+from .audit import corner_tables
 from .protocol import Protocol, Sizes
+from .samples import Sample, sample, streams, until_first_pass
 
 SEED = 41  # of the games of a run
 RANDOM_SEED = 10**6  # of the random weights: not that of any network's own beginning
-L1 = 0.077  # the paper's price of activity
 TABLES = "tables"
 
 
 @dataclass(eq=False)
-class Run:
-    """What every part needs: the network, the protocol, the sizes, and a folder for trained parts.
+class Study:
+    """What every part of a run needs: network, protocol, sizes, and a folder for what is trained.
 
     saved: {name: SHA-256} of what parts have left in that folder.
     """
@@ -68,7 +67,7 @@ class Run:
 
     @cached_property
     def corner(self) -> dict[tuple[str, str], np.ndarray]:
-        """`features.corner_tables` of the new games."""
+        """`audit.corner_tables` of the new games."""
         return corner_tables(self.new, self.sizes.n_resamples)
 
     def streams(self, games: Games, stage: int, model: GPT | None = None) -> torch.Tensor:
@@ -89,7 +88,7 @@ class Run:
         device = next(self.model.parameters()).device
         moved = (lambda epoch: x(epoch).to(device)) if callable(x) else x.to(device)
         fitted = fit(sae, moved, *arguments, **settings)
-        return [one.cpu() for one in fitted] if isinstance(fitted, list) else fitted.cpu()
+        return [trained.cpu() for trained in fitted] if isinstance(fitted, list) else fitted.cpu()
 
     def rows(self, sample: Sample, stage: int, model: GPT | None = None) -> torch.Tensor:
         """Streams of a sample's rows that count, [n, d_model]."""

@@ -1,33 +1,39 @@
-"""The parts of a run, each of which can be resumed by itself: what runs, in which order, for which protocol.
+"""The plan of a run: which parts, in which order, for which protocol and size. Each can be resumed by itself.
 
-A part takes a `Run` and returns plain data; `run.py` runs the parts, keeps what they return, and draws it.
+A part takes a `Study` and returns plain data; `run.py` runs the parts and keeps what they return.
 """
 
 from collections.abc import Callable
 
 from ..evaluation import evaluate
-from .context import Run
-from .dictionary_parts import dictionaries_part, sparse_probes_part
-from .feature_parts import control_features_part, features_part, rivals_part, sae_quirks_part
-from .probe_parts import majority_part, neurons_part, probes_part, published_probes_part
-from .protocol import PUBLISHED, Protocol
+from .dictionary_comparison import dictionaries_part, sparse_probes_part
+from .neurons import neurons_part
+from .probing import majority_part, probes_part, published_probes_part
+from .protocol import PUBLISHED, SHORT, Protocol, Sizes
 from .results import rounded
+from .sae_features import control_features_part, features_part, rivals_part, sae_quirks_part
+from .study import Study
+
+NO_CLAIM = ("dictionaries", "sae_quirks")  # parts that no claim rests on
 
 
-def model_part(run: Run) -> dict:
+def model_part(study: Study) -> dict:
     """How good is the network that is being opened?"""
-    measured = evaluate(run.model, run.split[2])
+    measured = evaluate(study.model, study.split[2])
     names = ("loss", "excess_loss", "legal_rate", "legal_mass")
     return {name: rounded(measured[name]) for name in names}
 
 
-def parts(protocol: Protocol, n_layer: int) -> dict[str, tuple[Callable[[Run], dict], float]]:
-    """{name: (function, share of the time)} in the order in which they run."""
+def parts(protocol: Protocol, n_layer: int, sizes: Sizes) -> dict[str, tuple[Callable[[Study], dict], float]]:
+    """{name: (function, share of the time)} in the order in which they run.
+
+    At the short size only those that a claim rests on.
+    """
     stages = protocol.stages(n_layer)
     listed = {"model": (model_part, 0.1), "rivals": (rivals_part, 1.0)}
 
     def add(name, function, stage, share):
-        listed[f"{name}/{stage}"] = (lambda run: function(run, stage), share)
+        listed[f"{name}/{stage}"] = (lambda study: function(study, stage), share)
 
     if protocol == PUBLISHED:
         listed["published_probes"] = (published_probes_part, 8.0)
@@ -46,4 +52,6 @@ def parts(protocol: Protocol, n_layer: int) -> dict[str, tuple[Callable[[Run], d
         for stage in sorted({1, n_layer // 2 + 1, n_layer}):
             add("dictionaries", dictionaries_part, stage, 5.0)
             add("sparse_probes", sparse_probes_part, stage, 2.0)
+    if sizes == SHORT:
+        listed = {name: part for name, part in listed.items() if name.split("/")[0] not in NO_CLAIM}
     return listed
