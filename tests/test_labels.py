@@ -1,4 +1,4 @@
-"""What is true at every position: contents seen by the player to move, legal tokens, plies, disc counts."""
+"""What is true at every position: contents seen by the player to move, legal tokens, plies."""
 
 import numpy as np
 import pytest
