@@ -1,4 +1,8 @@
-"""Run a model over many games and keep what happens inside, in bounded memory."""
+"""Run a model over many games and keep what happens inside, in bounded memory.
+
+See Also:
+    Chapter 5, :doc:`/notebooks/05_linear_probes`.
+"""
 
 import math
 from collections.abc import Sequence
@@ -21,12 +25,38 @@ def residual_streams(
     out: torch.Tensor | np.ndarray | None = None,
     batch_size: int = 128,
 ) -> torch.Tensor:
-    """The residual stream after each move, [n_stages, n_games, time, d_model].
+    """The residual stream of a model after each move of many games.
 
-    Row `t` of the time axis has read moves 0 … t: it goes with row `t` of every label array. stages:
-    which ones, all by default (0 is the embedding, `l` is after block `l`). plies: which rows, all
-    `n_ctx` by default. Rows past the end of a game hold what the model makes of padding: mask them.
-    out: where to write, a tensor or NumPy array (a memory map, say) of that shape; its dtype counts.
+    Row `t` of the time axis has read moves 0 … t: it goes with row `t` of every label array. Rows past the
+    end of a game hold what the model makes of padding: mask them.
+
+    Args:
+        model: The network. It runs in evaluation mode, and is afterwards in the mode it was in.
+        games: On boards of the model's size.
+        stages: Which ones, all by default (0 is the embedding, `l` is after block `l`).
+        plies: Which rows of the time axis, all `n_ctx` by default.
+        dtype: Of the result, a floating-point one; not used where `out` is given.
+        out: Where to write, a tensor or NumPy array (a memory map, say) of the result's shape; its dtype
+            counts.
+        batch_size: Games that the model reads at a time.
+
+    Returns:
+        float [n_stages, n_games, time, d_model], on the CPU; `out` as a tensor, where it is given.
+
+    Raises:
+        OthelloEduError: Where games and model are of different sizes, for a stage or ply that the model does
+            not have, a stage named twice, a dtype that is not floating-point, an `out` of another shape or
+            one that cannot be written to, and activations that do not fit into memory.
+
+    Example:
+        >>> import othello_edu as oe
+        >>> model = oe.GPT(oe.GPTConfig(board_size=4, n_layer=1, n_head=1, d_model=8))
+        >>> games = oe.random_games(3, seed=0, board_size=4)
+        >>> list(oe.residual_streams(model, games).shape)
+        [2, 3, 11, 8]
+
+    See Also:
+        Chapter 5, :doc:`/notebooks/05_linear_probes`.
     """
     stages = checks.places("stages", stages, checked_model(model).n_stages)
     return _collect(model, games, "resid_post", stages, plies, model.config.d_model, dtype, out, batch_size)
@@ -41,7 +71,33 @@ def mlp_activations(
     out: torch.Tensor | np.ndarray | None = None,
     batch_size: int = 128,
 ) -> torch.Tensor:
-    """MLP neurons after the GELU, [n_blocks, n_games, time, 4 * d_model]; blocks counted from 0."""
+    """MLP neurons after the GELU, at each move of many games.
+
+    Args:
+        model: The network.
+        games: On boards of the model's size.
+        blocks: Which ones, counted from 0; all by default.
+        plies: Which rows of the time axis, all `n_ctx` by default.
+        dtype: Of the result, a floating-point one; not used where `out` is given.
+        out: Where to write, as for `residual_streams`.
+        batch_size: Games that the model reads at a time.
+
+    Returns:
+        float [n_blocks, n_games, time, 4 * d_model].
+
+    Raises:
+        OthelloEduError: As `residual_streams`.
+
+    Example:
+        >>> import othello_edu as oe
+        >>> model = oe.GPT(oe.GPTConfig(board_size=4, n_layer=1, n_head=1, d_model=8))
+        >>> games = oe.random_games(3, seed=0, board_size=4)
+        >>> list(oe.mlp_activations(model, games, plies=[0, 5]).shape)
+        [1, 3, 2, 32]
+
+    See Also:
+        Chapter 8, :doc:`/notebooks/08_tile_colour`.
+    """
     blocks = checks.places("blocks", blocks, checked_model(model).config.n_layer)
     return _collect(model, games, "mlp_post", blocks, plies, 4 * model.config.d_model, dtype, out, batch_size)
 
@@ -89,16 +145,17 @@ def _collect(model, games, name, indices, plies, width, dtype, out, batch_size):
     device = next(model.parameters()).device
     rows = slice(0, 0)
 
-    def record(slot):
-        def keep(value):
-            out[slot, rows] = value[:, plies].to(out.dtype).to(out.device)
+    # Edits that change nothing: each writes the activation that it sees into its place of `out`.
+    def recorder(place):
+        def record(value):
+            out[place, rows] = value[:, plies].to(out.dtype).to(out.device)
             return value
 
-        return keep
+        return record
 
-    taps = {(name, index): record(slot) for slot, index in enumerate(indices)}
+    recorders = {(name, index): recorder(place) for place, index in enumerate(indices)}
     with in_evaluation_mode(model):
         for start in range(0, len(games), batch_size):
             rows = slice(start, min(start + batch_size, len(games)))
-            model(tokens(games[rows]).to(device), edits=taps)
+            model(tokens(games[rows]).to(device), edits=recorders)
     return out

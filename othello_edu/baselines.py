@@ -2,9 +2,13 @@
 
 `MajorityBaseline` guesses contents, as probes do. The scores are numbers that a board gives away at a glance,
 to be compared with the activations of a feature.
+
+See Also:
+    Chapter 5, :doc:`/notebooks/05_linear_probes`, and chapter 9, :doc:`/notebooks/09_tile_stability`.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from . import checks
 from .engine import BLACK, EMPTY, WHITE, check_board_size
@@ -14,10 +18,33 @@ from .scoring import auroc
 
 
 class MajorityBaseline:
-    """The control that looks at no network: the commonest class of each square at each ply."""
+    """The control that looks at no network: the commonest class of each square at each ply.
+
+    After `fit`: `classes` int8 [time, n_squares].
+
+    Example:
+        >>> baseline = MajorityBaseline().fit(np.array([[[2, 0]], [[2, 1]], [[1, 1]]]))
+        >>> baseline.predict(1)  # one game, one ply, two squares
+        array([[[2, 1]]], dtype=int8)
+
+    See Also:
+        Chapter 5, :doc:`/notebooks/05_linear_probes`.
+    """
+
+    classes: np.ndarray
 
     def fit(self, labels: np.ndarray) -> "MajorityBaseline":
-        """labels int [n_games, time, n_squares], -1 for masked."""
+        """Count the classes of each square at each ply.
+
+        Args:
+            labels: int [n_games, time, n_squares] in 0..2, -1 for masked.
+
+        Returns:
+            The baseline itself.
+
+        Raises:
+            OthelloEduError: For labels of another shape or kind, and where there are no games.
+        """
         labels = checked_labels(labels, "n_games", "time", "n_squares")
         if len(labels) == 0:
             raise OthelloEduError("labels hold no games: there is no majority")
@@ -26,31 +53,71 @@ class MajorityBaseline:
         return self
 
     def predict(self, n_games: int) -> np.ndarray:
-        """int8 [n_games, time, n_squares]: the same for every game."""
+        """The guess, which is the same for every game.
+
+        Args:
+            n_games: How many games to guess for.
+
+        Returns:
+            int8 [n_games, time, n_squares], a view that cannot be written to.
+
+        Raises:
+            OthelloEduError: For a number that is no integer or negative, and before `fit`.
+        """
         if not hasattr(self, "classes"):
             raise OthelloEduError("this baseline is not fitted: call fit first")
         n_games = checks.integer("n_games", n_games, 0, 2**31 - 1)
         return np.broadcast_to(self.classes, (n_games, *self.classes.shape))
 
     def score(self, labels: np.ndarray) -> float:
-        """Share of unmasked squares guessed correctly."""
+        """Share of unmasked squares guessed correctly; NaN where all are masked.
+
+        Args:
+            labels: int [n_games, time, n_squares] in 0..2, -1 for masked, with as many plies and squares as
+                those of `fit`.
+
+        Raises:
+            OthelloEduError: For labels of another shape or kind, and before `fit`.
+        """
         labels = checked_labels(labels, "n_games", "time", "n_squares")
         return float(accuracy(self.predict(len(labels)), labels))
 
 
-def ply_score(boards) -> np.ndarray:
-    """Number of moves played, float32 [..., 1], from boards int [..., 64].
+def ply_score(boards: npt.ArrayLike) -> np.ndarray:
+    """Number of moves played.
 
     It is the number of discs less four, so that counting all discs would rank positions the same way.
+
+    Args:
+        boards: int [..., 64] (0 empty, 1 black, 2 white).
+
+    Returns:
+        float32 [..., 1].
+
+    Raises:
+        OthelloEduError: For what are no boards.
+
+    Example:
+        >>> from othello_edu import Board
+        >>> ply_score(Board.start().contents)
+        array([0.], dtype=float32)
     """
     discs = (_boards(boards) != EMPTY).view(np.int8)  # 64 at most, so that one byte counts them, and quickly
     return discs.sum(axis=-1, keepdims=True, dtype=np.int8).astype(np.float32) - 4
 
 
-def lead_score(boards, to_move) -> np.ndarray:
-    """Discs of the player to move less those of the opponent, float32 [..., 1]; 0 where nobody is to move.
+def lead_score(boards: npt.ArrayLike, to_move: npt.ArrayLike) -> np.ndarray:
+    """Discs of the player to move less those of the opponent.
 
-    boards: int [..., 64] (0 empty, 1 black, 2 white). to_move: int [...] (1 black, 2 white, 0 nobody).
+    Args:
+        boards: int [..., 64] (0 empty, 1 black, 2 white).
+        to_move: int [...] (1 black, 2 white, 0 nobody).
+
+    Returns:
+        float32 [..., 1]; 0 where nobody is to move.
+
+    Raises:
+        OthelloEduError: For what are no boards or players, and where shapes do not fit.
     """
     boards = _boards(boards)
     to_move = checks.integers("to_move", to_move, low=EMPTY, high=WHITE)
@@ -60,29 +127,74 @@ def lead_score(boards, to_move) -> np.ndarray:
     return (lead * (1 * (to_move == BLACK) - (to_move == WHITE)))[..., None].astype(np.float32)
 
 
-def occupied_score(boards) -> np.ndarray:
-    """One where a tile holds a disc of either colour, float32 [..., 64]."""
+def occupied_score(boards: npt.ArrayLike) -> np.ndarray:
+    """One where a tile holds a disc of either colour, otherwise zero.
+
+    Args:
+        boards: int [..., 64] (0 empty, 1 black, 2 white).
+
+    Returns:
+        float32 [..., 64].
+
+    Raises:
+        OthelloEduError: For what are no boards.
+    """
     return (_boards(boards) != EMPTY).astype(np.float32)
 
 
-def _boards(boards) -> np.ndarray:
+def _boards(boards: npt.ArrayLike) -> np.ndarray:
     """Boards int [..., 64]; refuses contents, whose -1 would count as a disc."""
     return checks.integers("boards", boards, "…", 64, low=EMPTY, high=WHITE)
 
 
-def nearest_corner_score(boards, board_size: int = 8) -> np.ndarray:
-    """One where the corner nearest to a tile is taken, float32 [..., 64]: each corner has its quarter."""
+def nearest_corner_score(boards: npt.ArrayLike, board_size: int = 8) -> np.ndarray:
+    """One where the corner nearest to a tile is taken, otherwise zero: each corner has its quarter.
+
+    Args:
+        boards: int [..., 64] (0 empty, 1 black, 2 white).
+        board_size: 4, 6 or 8: where the corners are.
+
+    Returns:
+        float32 [..., 64].
+
+    Raises:
+        OthelloEduError: For what are no boards, and for another size.
+    """
     first = (8 - check_board_size(board_size)) // 2
     nearest = np.where(np.arange(8) < 4, first, 7 - first)
     return occupied_score(boards)[..., (8 * nearest[:, None] + nearest).ravel()]
 
 
-def baselines(boards, to_move, labels, board_size: int = 8) -> dict[str, np.ndarray]:
-    """AUROC of each simple score against the label of every tile, {name: float64 [64]}.
+def baselines(
+    boards: npt.ArrayLike, to_move: npt.ArrayLike, labels: npt.ArrayLike, board_size: int = 8
+) -> dict[str, np.ndarray]:
+    """AUROC of each simple score against the label of every tile.
 
-    boards: int [n, 64]. to_move: int [n]. labels: bool [n, 64], one fact about each tile. A tile's own scores
-    are used for its own label. NaN where a label is constant. A feature has found something about a tile
-    only if it beats all of these.
+    A feature has found something about a tile only if it beats all of these. A tile's own scores are used for
+    its own label.
+
+    Args:
+        boards: int [n, 64] (0 empty, 1 black, 2 white).
+        to_move: int [n] (1 black, 2 white, 0 nobody).
+        labels: bool [n, 64], one fact about each tile.
+        board_size: 4, 6 or 8: where the corners are.
+
+    Returns:
+        For the name of each score, float64 [64]; NaN where a label is constant.
+
+    Raises:
+        OthelloEduError: For what are no boards, players or labels, and where shapes do not fit.
+
+    Example:
+        >>> import othello_edu as oe
+        >>> positions = oe.replay(oe.random_games(20, seed=0, board_size=4))
+        >>> boards, to_move = positions.boards[positions.valid], positions.to_move[positions.valid]
+        >>> scores = baselines(boards, to_move, boards > 0, board_size=4)
+        >>> scores["tile occupied"].shape, float(np.nanmax(scores["tile occupied"]))
+        ((64,), 1.0)
+
+    See Also:
+        Chapter 9, :doc:`/notebooks/09_tile_stability`.
     """
     scores = {
         "ply": ply_score(boards),

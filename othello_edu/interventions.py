@@ -3,6 +3,9 @@
 A probe only reads. To learn whether the network *uses* what the probe reads, the residual stream is
 pushed until the probe reads something else, and the network goes on from there. If its moves follow the
 edited board, it was using it (Li et al., 2023; Nanda et al., 2023).
+
+See Also:
+    Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
 """
 
 from collections.abc import Sequence
@@ -24,11 +27,16 @@ KINDS = ("flip", "erase")
 
 @dataclass(frozen=True)
 class Cases:
-    """Edits of one disc each, one a row.
+    """Edits of one disc each, one a row: `square` of the position after move `ply` of `game` changes.
 
-    game, ply, square: int64 [n]; the edit concerns `square` of the position after move `ply`.
-    before, after: int64 [n], contents (0 empty, 1 mine, 2 theirs) before and after the edit.
-    legal_before, legal_after: bool [n, vocabulary], legal next tokens on the true and edited board.
+    Attributes:
+        game: int64 [n], numbers of games.
+        ply: int64 [n], counted from 0.
+        square: int64 [n], 0 to 63.
+        before: int64 [n], contents of the square (0 empty, 1 mine, 2 theirs) before the edit.
+        after: int64 [n], its contents after the edit.
+        legal_before: bool [n, vocabulary], legal next tokens on the true board.
+        legal_after: bool [n, vocabulary], legal next tokens on the edited board.
     """
 
     game: np.ndarray
@@ -48,9 +56,25 @@ def sample_cases(
 ) -> Cases:
     """Draw disc edits that change the legal moves without leaving the player to move without one.
 
-    kind: "flip" (mine becomes theirs or the reverse) or "erase" (becomes empty; never a centre square,
-    which cannot be empty in a game). plies: first and last ply drawn. Raises OthelloEduError if these
-    games do not offer `n` cases.
+    Args:
+        positions: Of the games to draw from, as `replay` gives them.
+        n: How many edits.
+        seed: Of the drawing.
+        kind: "flip" (mine becomes theirs or the reverse) or "erase" (becomes empty; never a centre square,
+            which cannot be empty in a game).
+        plies: First and last ply drawn.
+
+    Raises:
+        OthelloEduError: For another kind, an `n` below 1, and where these games do not offer `n` cases.
+
+    Example:
+        >>> from othello_edu import random_games, replay
+        >>> cases = sample_cases(replay(random_games(10, seed=0)), n=5, seed=0)
+        >>> len(cases), bool((cases.before + cases.after == MINE + THEIRS).all())
+        (5, True)
+
+    See Also:
+        Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
     """
     if kind not in KINDS:
         raise OthelloEduError(f"kind is {kind!r}; it must be one of {KINDS}")
@@ -58,7 +82,7 @@ def sample_cases(
         raise OthelloEduError(f"n is {n}; ask for at least one case")
     rng = np.random.default_rng(seed)
     squares = move_squares(positions.board_size)[1:]
-    drawn = []
+    drawn: list[tuple] = []
     movers = positions.to_move.copy()
     movers[:, : plies[0]] = 0
     movers[:, plies[1] + 1 :] = 0
@@ -87,15 +111,26 @@ def sample_cases(
 
 
 def board_directions(streams: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
-    """How the stream moves when one square changes and the others stay.
+    """How the stream moves when one square changes and the others stay, by least squares on the boards.
 
-    Returns float32 [n_stages, n_squares, 3, d_model], by least squares of the streams on the boards: entry
-    `[stage, square, kind]` is what the square adds to the stream when it holds `kind`, compared with empty
-    (so that kind 0 is zero). A probe's weights say how to *read* a square; these say how it is *written*,
-    and the two need not agree (Haufe et al., 2014).
+    A probe's weights say how to *read* a square; these say how it is *written*, and the two need not agree.
 
-    streams [n_stages, …, d_model]; labels int […, n_squares] in 0..2, or -1 for masked, as for `LinearProbe`.
-    Raises OthelloEduError where shapes do not fit or every row is masked.
+    Args:
+        streams: real [n_stages, …, d_model], as for `LinearProbe.fit`.
+        labels: int […, n_squares] in 0..2, or -1 for masked.
+
+    Returns:
+        float32 [n_stages, n_squares, 3, d_model]. Entry `[stage, square, kind]` is what the square adds to
+        the stream when it holds `kind`, compared with empty (so that kind 0 is zero).
+
+    Raises:
+        OthelloEduError: Where shapes do not fit or every row is masked.
+
+    References:
+        Haufe et al. (2014).
+
+    See Also:
+        Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
     """
     x, y = labelled_rows(streams, labels)
     holds = torch.cat([y == MINE, y == THEIRS, torch.ones(len(y), 1, dtype=torch.bool)], -1).float()
@@ -117,20 +152,31 @@ def probe_edits(
     """Edits for `model(tokens, edits=…)` that make the probe read `after` instead of `before`.
 
     At each stage, and only at the position of the case, the stream is pushed until the probe, which was in
-    favour of `before` by some margin, stands on its boundary (a strength of 0) or is in favour of `after` by
-    as much (1). Where the probe already prefers `after`, nothing moves. The probe must have been fitted on
-    all stages of the model; raises OthelloEduError for a stage that it does not have.
+    favour of `before` by some margin, stands on its boundary or is in favour of `after`. Where the probe
+    already prefers `after`, nothing moves; nor where the direction would not move the probe towards `after`.
 
-    along: directions, [n_stages, n_squares, 3, d_model]; the push goes along the difference between those of
-    `after` and `before`. By default the probe's own weights, the shortest way; `board_directions` gives
-    others. A stream is left alone where its direction would not move the probe towards `after`.
+    Args:
+        probe: Fitted on all stages of the model.
+        cases: What to edit; row `i` of the tokens must be the game of case `i`.
+        stages: The stages at which the stream is pushed.
+        strength: How far: 0 to the probe's boundary, 1 until it is in favour of `after` by as much as it was
+            of `before`.
+        along: Directions, float [n_stages, n_squares, 3, d_model]; the push goes along the difference between
+            those of `after` and `before`. By default the probe's own weights, the shortest way;
+            `board_directions` gives others.
+
+    Raises:
+        OthelloEduError: For a stage that the probe does not have.
+
+    See Also:
+        Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
     """
     if not all(0 <= stage < len(probe.weight) for stage in stages):
         raise OthelloEduError(f"stages are {list(stages)}; this probe has stages 0..{len(probe.weight) - 1}")
     along = probe.weight if along is None else along
     rows = torch.arange(len(cases))
     ply, square, before, after = (
-        torch.as_tensor(v) for v in (cases.ply, cases.square, cases.before, cases.after)
+        torch.as_tensor(column) for column in (cases.ply, cases.square, cases.before, cases.after)
     )
 
     def edit(stage):
@@ -138,7 +184,7 @@ def probe_edits(
         reading = weight[square, after] - weight[square, before]  # [n, d_model]
         offset = bias[square, after] - bias[square, before]
         direction = directions[square, after] - directions[square, before]
-        gain = (reading * direction).sum(-1)  # of the margin, for a push of one direction
+        gain = (reading * direction).sum(-1)  # how much the margin grows with a push by one `direction`
 
         def move(x):
             margin = (x[rows, ply] * reading).sum(-1) + offset
@@ -153,7 +199,11 @@ def probe_edits(
 def random_edits(cases: Cases, pushes: dict[int, torch.Tensor], seed: int) -> Edits:
     """The control: pushes of the same lengths, at the same places, in random directions.
 
-    pushes: {stage: [n, d_model]}, as `run_cases` returns those of the edits that are to be compared.
+    Args:
+        cases: Where to push.
+        pushes: For each stage float [n, d_model], as `run_cases` returns those of the edits that are to be
+            compared.
+        seed: Of the directions.
     """
     random = torch.Generator().manual_seed(seed)
 
@@ -173,10 +223,26 @@ def _pushed(x: torch.Tensor, cases: Cases, push: torch.Tensor) -> torch.Tensor:
 
 
 def wrong_moves(logits: torch.Tensor, legal: np.ndarray) -> np.ndarray:
-    """Errors against a set of legal moves, int64 [n] (Li et al., 2023, section 4.2).
+    """Errors against a set of legal moves.
 
-    The network's `k` likeliest moves, where `k` moves are legal; each one that is illegal and each
-    legal one that is missing counts. logits [n, vocabulary]; legal bool [n, vocabulary].
+    Where `k` moves are legal, the network's `k` likeliest moves are taken; each one that is illegal and each
+    legal one that is missing counts.
+
+    Args:
+        logits: float [n, vocabulary], on the CPU.
+        legal: bool [n, vocabulary].
+
+    Returns:
+        int64 [n].
+
+    References:
+        Li et al. (2023), section 4.2.
+
+    Example:
+        Token 0 is padding. Two moves are legal; token 3 is likelier than the legal token 2.
+
+        >>> wrong_moves(torch.tensor([[9.0, 4.0, 2.0, 3.0]]), np.array([[False, True, True, False]]))
+        array([2])
     """
     logits = logits.clone()
     logits[:, PADDING] = -torch.inf
@@ -186,9 +252,11 @@ def wrong_moves(logits: torch.Tensor, legal: np.ndarray) -> np.ndarray:
 
 
 class Outcome(NamedTuple):
-    """What came of cases: logits [n, vocabulary] at their positions, and how far the streams were pushed.
+    """What came of cases: the network's logits, and how far its streams were pushed.
 
-    pushes: {stage: [n, d_model]}, for each stage that was edited.
+    Attributes:
+        logits: float [n, vocabulary], at the position of each case.
+        pushes: For each stage that was edited, float [n, d_model].
     """
 
     logits: torch.Tensor
@@ -197,8 +265,19 @@ class Outcome(NamedTuple):
 
 @torch.no_grad()
 def run_cases(model: GPT, games: Games, cases: Cases, edits: Edits | None = None) -> Outcome:
-    """Run the network on the games of the cases, each up to its position, with these edits if any."""
-    at, pushes = (torch.arange(len(cases)), torch.as_tensor(cases.ply)), {}
+    """Run the network on the games of the cases, each up to its position, with these edits if any.
+
+    Args:
+        model: The network. It stays in evaluation mode.
+        games: Those that the cases were drawn from.
+        cases: Which game and position each row is.
+        edits: As `probe_edits` and `random_edits` give them, for these cases.
+
+    See Also:
+        Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
+    """
+    at = torch.arange(len(cases)), torch.as_tensor(cases.ply)
+    pushes: dict[int, torch.Tensor] = {}
 
     def recorded(name, index, edit):
         def move(x):
@@ -217,7 +296,13 @@ def run_cases(model: GPT, games: Games, cases: Cases, edits: Edits | None = None
 
 @dataclass(frozen=True)
 class Errors:
-    """Wrong moves of each case, int64 [n], against one board: see `compare`."""
+    """Wrong moves of each case against one board: see `compare`.
+
+    Attributes:
+        nothing: int64 [n], of the network as it is.
+        edited: int64 [n], with the edit.
+        random: int64 [n], with pushes of the same lengths in random directions.
+    """
 
     nothing: np.ndarray
     edited: np.ndarray
@@ -236,13 +321,31 @@ def compare(
 ) -> tuple[Errors, Errors]:
     """Count wrong moves, doing nothing, with the edit, and with its random control.
 
-    Returns the errors against the edited board and those against the true board. The first should fall and
-    the second rise if the network uses what was edited; both rise if it is merely disturbed.
+    Args:
+        model: The network. It stays in evaluation mode.
+        probe: Fitted on all stages of the model.
+        games: Those that the cases were drawn from.
+        cases: What to edit.
+        stages: The stages at which the stream is pushed.
+        strength: How far, as for `probe_edits`.
+        seed: Of the random directions.
+        along: Directions of the pushes, as for `probe_edits`.
+
+    Returns:
+        The errors against the edited board and those against the true board. The first should fall and the
+        second rise if the network uses what was edited; both rise if it is merely disturbed.
+
+    Raises:
+        OthelloEduError: For a stage that the probe does not have.
+
+    See Also:
+        Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
     """
     nothing = run_cases(model, games, cases).logits
     edited, pushes = run_cases(model, games, cases, probe_edits(probe, cases, stages, strength, along))
     random = run_cases(model, games, cases, random_edits(cases, pushes, seed)).logits
-    return tuple(
-        Errors(*(wrong_moves(logits, legal) for logits in (nothing, edited, random)))
-        for legal in (cases.legal_after, cases.legal_before)
-    )
+
+    def errors(legal: np.ndarray) -> Errors:
+        return Errors(*(wrong_moves(logits, legal) for logits in (nothing, edited, random)))
+
+    return errors(cases.legal_after), errors(cases.legal_before)

@@ -6,57 +6,85 @@ one hidden layer between, and so can compute what it finds rather than read it.
 
 The controls: `baselines.MajorityBaseline` looks at no network, `shuffled` labels have nothing to do with the
 streams.
+
+See Also:
+    Chapter 5, :doc:`/notebooks/05_linear_probes`.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from . import checks
 from .errors import OthelloEduError
 
-N_CLASSES = 3
-MIN_STEPS = 100
+N_CLASSES = 3  # empty, mine, theirs
+MIN_STEPS = 100  # of the optimiser, however few the rows
 
 
 class _Probe:
     """What probes have in common: reading streams in pieces, and being scored."""
 
-    @torch.no_grad()
-    def predict(self, streams: torch.Tensor) -> np.ndarray:
-        """The likeliest class of every square, int8 [n_stages, …, n_squares].
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    weight: torch.Tensor  # this and the bias are there once the probe is fitted
+    bias: torch.Tensor
 
-        streams: as a tensor or a NumPy array. Raises OthelloEduError for another shape, and for numbers that
-        are not finite.
+    @torch.no_grad()
+    def predict(self, streams: torch.Tensor | np.ndarray) -> np.ndarray:
+        """The likeliest class of every square.
+
+        Args:
+            streams: real [n_stages, …, d_model], as a tensor or a NumPy array.
+
+        Returns:
+            int8 [n_stages, …, n_squares], 0 empty, 1 mine, 2 theirs.
+
+        Raises:
+            OthelloEduError: For another shape, for numbers that are not finite, and before `fit`.
         """
         streams = self._check(streams)
-        predicted, sound = self._predicted(streams)
-        if not sound:
+        predicted, looks_finite = self._predicted(streams)
+        if not looks_finite:
             checks.finite("streams", streams)
         return predicted
 
     @torch.no_grad()
     def _predicted(self, streams):
-        """The likeliest classes, and whether the streams are finite as far as that shows."""
+        """The likeliest classes, and whether the streams are finite as far as the logits tell."""
         rows = streams.reshape(len(streams), -1, streams.shape[-1])
         # In pieces: the logits of all rows at once would outweigh the streams themselves.
-        pieces, sound = [], True
+        pieces, looks_finite = [], True
         for piece in rows.split(4096, dim=1):
             logits = self.logits(piece)
-            sound = sound and self._is_sound(piece, logits)
+            looks_finite = looks_finite and self._looks_finite(piece, logits)
             pieces.append(logits.argmax(-1).to(torch.int8))
-        return torch.cat(pieces, 1).reshape(*streams.shape[:-1], -1).numpy(), sound
+        return torch.cat(pieces, 1).reshape(*streams.shape[:-1], -1).numpy(), looks_finite
 
-    def _is_sound(self, streams, logits) -> bool:
+    def _looks_finite(self, streams: torch.Tensor, logits: torch.Tensor) -> bool:
         # A number that is not finite spreads to all logits of its row: those of one square show it.
         return checks.is_finite(logits[:, :, 0])
 
-    def score(self, streams: torch.Tensor, labels: np.ndarray) -> np.ndarray:
-        """Share of unmasked squares read correctly, float64 [n_stages]."""
+    def score(self, streams: torch.Tensor | np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Share of unmasked squares read correctly.
+
+        Args:
+            streams: real [n_stages, …, d_model], as a tensor or a NumPy array.
+            labels: int […, n_squares] in 0..2, -1 for masked.
+
+        Returns:
+            float64 [n_stages]; NaN where every label is masked.
+
+        Raises:
+            OthelloEduError: Where shapes do not fit, for streams that are not finite, and before `fit`.
+        """
         x, y = _rows(self._check(streams), labels)
-        predicted, sound = self._predicted(x)
-        if not sound:
+        predicted, looks_finite = self._predicted(x)
+        if not looks_finite:
             _finite_where_labelled(x, (y >= 0).any(-1))
         return accuracy(predicted.reshape(len(x), 1, *y.shape), y[None].numpy())
 
@@ -72,7 +100,7 @@ class _Probe:
                 adam.step()
                 schedule.step()
 
-    def _settings(self, with_bias=True, hidden=1):
+    def _check_settings(self, with_bias=True, hidden=1):
         self.epochs = checks.integer("epochs", self.epochs, 1)
         self.batch_size = checks.integer("batch_size", self.batch_size, 1)
         checks.integer("hidden", hidden, 1)
@@ -80,7 +108,7 @@ class _Probe:
         self.seed = checks.seed("seed", self.seed)
         checks.kind_of("with_bias", with_bias, (bool, np.bool_), "True or False")
 
-    def _check(self, streams) -> torch.Tensor:
+    def _check(self, streams: torch.Tensor | np.ndarray) -> torch.Tensor:
         if not hasattr(self, "weight"):
             raise OthelloEduError("this probe is not fitted: call fit first")
         streams = checks.reals("streams", streams, "…", "n_stages", "d_model")
@@ -96,16 +124,37 @@ class _Probe:
 class LinearProbe(_Probe):
     """Softmax regression from residual streams to the contents of every square.
 
-    After `fit`: weight float32 [n_stages, n_squares, 3, d_model] and bias [n_stages, n_squares, 3],
-    in the units of the residual stream, so that `weight @ residual + bias` are the class logits.
+    After `fit`: `weight` float32 [n_stages, n_squares, 3, d_model] and `bias` [n_stages, n_squares, 3], in
+    the units of the residual stream, so that `weight @ residual + bias` are the class logits.
 
     The streams are whitened before the descent (and the whitening folded back into the weights): all
     directions then have the same scale, and a few passes of Adam reach what a full solver reaches.
 
-    epochs: passes over the rows (more where rows are few, so that there are at least 100 steps).
-    batch_size: rows a step. learning_rate: of Adam, falling linearly to zero. seed: of the order of the
-    rows. with_bias: False keeps the bias at 0, as the paper's probe has it. Source: Alain and Bengio (2016);
-    Nanda et al. (2023).
+    Args:
+        epochs: Passes over the rows (more where rows are few, so that there are at least 100 steps).
+        batch_size: Rows a step.
+        learning_rate: Of Adam, falling linearly to zero.
+        seed: Of the order of the rows.
+        with_bias: False keeps the bias at 0, as the paper's probe has it.
+
+    Raises:
+        OthelloEduError: For a setting that is out of its range.
+
+    References:
+        Alain and Bengio (2016); Nanda et al. (2023).
+
+    Example:
+        Streams of two stages; the second says in its first number what one square holds.
+
+        >>> labels = np.arange(300).reshape(300, 1) % 3
+        >>> streams = np.random.default_rng(0).normal(size=(2, 300, 4))
+        >>> streams[1, :, 0] = 10 * labels[:, 0]
+        >>> probe = LinearProbe().fit(streams, labels)
+        >>> probe.score(streams, labels).round(1)[1]
+        np.float64(1.0)
+
+    See Also:
+        Chapter 5, :doc:`/notebooks/05_linear_probes`.
     """
 
     def __init__(
@@ -118,14 +167,18 @@ class LinearProbe(_Probe):
     ):
         self.epochs, self.batch_size, self.learning_rate, self.seed = epochs, batch_size, learning_rate, seed
         self.with_bias = with_bias
-        self._settings(with_bias=with_bias)
+        self._check_settings(with_bias=with_bias)
 
     @classmethod
     def from_weights(cls, weight: torch.Tensor, bias: torch.Tensor) -> "LinearProbe":
         """A probe that is known already, such as one from a file, as if it had been fitted.
 
-        weight: real [n_stages, n_squares, 3, d_model]; bias: real [n_stages, n_squares, 3]. Raises
-        OthelloEduError for other shapes, and for numbers that are not finite.
+        Args:
+            weight: real [n_stages, n_squares, 3, d_model].
+            bias: real [n_stages, n_squares, 3].
+
+        Raises:
+            OthelloEduError: For other shapes, and for numbers that are not finite.
         """
         weight = checks.reals("weight", weight, "n_stages", "n_squares", N_CLASSES, "d_model")
         bias = checks.reals("bias", bias, *weight.shape[:3])
@@ -137,11 +190,19 @@ class LinearProbe(_Probe):
         return probe
 
     @torch.no_grad()
-    def fit(self, streams: torch.Tensor, labels: np.ndarray) -> "LinearProbe":
-        """streams [n_stages, …, d_model], tensor or NumPy; labels int […, n_squares] in 0..2, -1 for masked.
+    def fit(self, streams: torch.Tensor | np.ndarray, labels: np.ndarray) -> "LinearProbe":
+        """Learn to read these labels from these streams. Rows that are masked throughout are left out.
 
-        Rows that are masked throughout are left out. Raises OthelloEduError where shapes do not fit, for
-        labels that are no integers, and for streams that are not finite.
+        Args:
+            streams: real [n_stages, …, d_model], as a tensor or a NumPy array.
+            labels: int […, n_squares] in 0..2, -1 for masked.
+
+        Returns:
+            The probe itself.
+
+        Raises:
+            OthelloEduError: Where shapes do not fit, for labels that are no integers, for streams that are
+                not finite, and where every row is masked.
         """
         x, y = labelled_rows(streams, labels)
         n_stages, n_rows, d_model = x.shape
@@ -170,8 +231,18 @@ class LinearProbe(_Probe):
         return self
 
     @torch.no_grad()
-    def logits(self, streams: torch.Tensor) -> torch.Tensor:
-        """[n_stages, …, d_model] -> [n_stages, …, n_squares, 3]."""
+    def logits(self, streams: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """Logits of the three classes of every square.
+
+        Args:
+            streams: real [n_stages, …, d_model], as a tensor or a NumPy array.
+
+        Returns:
+            float32 [n_stages, …, n_squares, 3].
+
+        Raises:
+            OthelloEduError: For another shape, and before `fit`.
+        """
         streams = self._check(streams)
         n_stages, n_squares, _, d_model = self.weight.shape
         x = streams.reshape(n_stages, -1, d_model).float()
@@ -182,12 +253,27 @@ class LinearProbe(_Probe):
 class MLPProbe(_Probe):
     """One hidden layer of ReLUs, shared by the squares, between the stream and the contents of every square.
 
-    It finds what a linear probe finds and more; what it alone finds it may have computed itself. After `fit`:
-    weight [n_stages, hidden, d_model] and bias [n_stages, hidden], out [n_stages, 3 · n_squares, hidden] and
-    out_bias, in the units of the stream.
+    It finds what a linear probe finds and more; what it alone finds it may have computed itself.
 
-    hidden: units of the layer. epochs, batch_size, learning_rate, seed: as of `LinearProbe`; the seed also
-    draws the first weights. Source: Li et al. (2023), appendix.
+    After `fit`: `weight` float32 [n_stages, hidden, d_model] and `bias` [n_stages, hidden] of the layer,
+    `out` [n_stages, 3 · n_squares, hidden] and `out_bias` [n_stages, 3 · n_squares] of the classes, in the
+    units of the stream.
+
+    Args:
+        hidden: Units of the layer.
+        epochs: As of `LinearProbe`.
+        batch_size: As of `LinearProbe`.
+        learning_rate: As of `LinearProbe`.
+        seed: Of the order of the rows, and of the first weights.
+
+    Raises:
+        OthelloEduError: For a setting that is out of its range.
+
+    References:
+        Li et al. (2023), appendix.
+
+    See Also:
+        Chapter 5, :doc:`/notebooks/05_linear_probes`.
     """
 
     def __init__(
@@ -200,10 +286,21 @@ class MLPProbe(_Probe):
     ):
         self.hidden, self.epochs, self.batch_size = hidden, epochs, batch_size
         self.learning_rate, self.seed = learning_rate, seed
-        self._settings(hidden=hidden)
+        self._check_settings(hidden=hidden)
 
-    def fit(self, streams: torch.Tensor, labels: np.ndarray) -> "MLPProbe":
-        """Arguments and errors as of `LinearProbe.fit`."""
+    def fit(self, streams: torch.Tensor | np.ndarray, labels: np.ndarray) -> "MLPProbe":
+        """Learn to read these labels from these streams. Rows that are masked throughout are left out.
+
+        Args:
+            streams: real [n_stages, …, d_model], as a tensor or a NumPy array.
+            labels: int […, n_squares] in 0..2, -1 for masked.
+
+        Returns:
+            The probe itself.
+
+        Raises:
+            OthelloEduError: As `LinearProbe.fit`.
+        """
         x, y = labelled_rows(streams, labels)
         with torch.no_grad():
             mean, whiten = _whiten(x)
@@ -233,25 +330,56 @@ class MLPProbe(_Probe):
         return self
 
     @torch.no_grad()
-    def logits(self, streams: torch.Tensor) -> torch.Tensor:
-        """[n_stages, …, d_model] -> [n_stages, …, n_squares, 3]."""
+    def logits(self, streams: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """Logits of the three classes of every square.
+
+        Args:
+            streams: real [n_stages, …, d_model], as a tensor or a NumPy array.
+
+        Returns:
+            float32 [n_stages, …, n_squares, 3].
+
+        Raises:
+            OthelloEduError: For another shape, and before `fit`.
+        """
         streams = self._check(streams)
         x = streams.reshape(len(streams), -1, streams.shape[-1]).float()
         hidden = torch.baddbmm(self.bias[:, None], x, self.weight.mT).relu()
         logits = torch.baddbmm(self.out_bias[:, None], hidden, self.out.mT)
         return logits.view(*streams.shape[:-1], N_CLASSES, -1).mT
 
-    def _is_sound(self, streams, logits) -> bool:
+    def _looks_finite(self, streams: torch.Tensor, logits: torch.Tensor) -> bool:
         return checks.is_finite(streams)  # units that are off hide an infinity from the logits
 
 
 def shuffled(labels: np.ndarray, seed: int) -> np.ndarray:
     """Labels that have nothing to do with the streams: at each ply, those of the games, dealt out anew.
 
-    labels int [n_games, time, n_squares], -1 for masked; whole boards move, among games that have one at
-    this ply. A probe fitted on them can only learn what is common at a ply. Judged on true labels of other
-    games, its score is therefore what a probe gets without reading anything; judged on the shuffled labels
-    that it was fitted on, it shows how much such a probe can learn by heart (Hewitt and Liang, 2019).
+    Whole boards move, among games that have one at this ply. A probe fitted on them can only learn what is
+    common at a ply. Judged on true labels of other games, its score is therefore what a probe gets without
+    reading anything; judged on the shuffled labels that it was fitted on, it shows how much such a probe can
+    learn by heart.
+
+    Args:
+        labels: int [n_games, time, n_squares], -1 for masked.
+        seed: Of the dealing.
+
+    Returns:
+        A new array of the same shape and dtype.
+
+    Raises:
+        OthelloEduError: For labels of another shape, or others than 0, 1, 2 and -1.
+
+    References:
+        Hewitt and Liang (2019).
+
+    Example:
+        >>> labels = np.array([[[0]], [[1]], [[2]], [[-1]]])  # four games, one ply, one square
+        >>> np.sort(shuffled(labels, seed=0)[:3].ravel()), shuffled(labels, seed=0)[3]
+        (array([0, 1, 2]), array([[-1]]))
+
+    See Also:
+        Chapter 5, :doc:`/notebooks/05_linear_probes`.
     """
     labels = checked_labels(labels, "n_games", "time", "n_squares")
     random, mixed = np.random.default_rng(checks.seed("seed", seed)), labels.copy()
@@ -262,11 +390,28 @@ def shuffled(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray, by: str | None = None) -> np.ndarray:
-    """Share of unmasked labels that are predicted, float64.
+    """Share of unmasked labels that are predicted.
 
-    predicted int [..., n_games, time, n_squares]; labels int [n_games, time, n_squares] with -1 masked.
-    by: None for one number per leading axis, "square" for [..., n_squares], "ply" for [..., time],
-    "game" for [..., n_games] (what a bootstrap over games needs). NaN where everything is masked.
+    Args:
+        predicted: int [..., n_games, time, n_squares].
+        labels: int [n_games, time, n_squares] with -1 masked.
+        by: None for one number per leading axis; "square", "ply", or "game" (what a bootstrap over games
+            needs) for one number for each of them.
+
+    Returns:
+        float64 [...], or for `by` [..., n_squares], [..., time] or [..., n_games]. NaN where everything is
+        masked.
+
+    Raises:
+        OthelloEduError: Where shapes do not fit, for what are no integers, and for another `by`.
+
+    Example:
+        >>> labels = np.array([[[0, 1], [2, -1]]])  # one game, two plies, two squares
+        >>> accuracy(np.array([[[0, 1], [0, 0]]]), labels, by="ply")
+        array([1., 0.])
+
+    See Also:
+        Chapter 5, :doc:`/notebooks/05_linear_probes`.
     """
     axes = {None: (-3, -2, -1), "square": (-3, -2), "ply": (-3, -1), "game": (-2, -1)}
     if not isinstance(by, (str, type(None))) or by not in axes:
@@ -285,7 +430,22 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, by: str | None = None) -
 def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     """The mean over classes of the share of its squares that are read as it: rare classes count as much.
 
-    predicted, labels: int arrays of one shape, labels of -1 masked.
+    Args:
+        predicted: int […, n_squares].
+        labels: int of the same shape, -1 for masked.
+
+    Returns:
+        The mean, from 0 to 1, over the classes that labels hold.
+
+    Raises:
+        OthelloEduError: Where shapes do not fit, for what are no integers, and where all labels are masked.
+
+    Example:
+        >>> balanced_accuracy(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))
+        0.5
+
+    See Also:
+        Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
     """
     labels = checks.integers("labels", labels, "…", "n_squares", low=-1)
     right = checks.integers("predicted", predicted, *labels.shape) == labels
@@ -294,11 +454,21 @@ def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([right[labels == kind].mean() for kind in np.unique(labels[labels >= 0])]))
 
 
-def labelled_rows(streams: torch.Tensor, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows that have a label for some square: float32 [n_stages, n, d_model], int64 [n, n_squares].
+def labelled_rows(
+    streams: torch.Tensor | np.ndarray, labels: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows that have a label for some square: a copy, so that the caller's streams stay as they are.
 
-    A copy, so that the caller's streams stay as they are. Takes what `LinearProbe.fit` takes; raises
-    OthelloEduError where shapes do not fit or every row is masked.
+    Args:
+        streams: real [n_stages, …, d_model], as for `LinearProbe.fit`.
+        labels: int […, n_squares] in 0..2, -1 for masked.
+
+    Returns:
+        Streams, float32 [n_stages, n, d_model], and labels, int64 [n, n_squares].
+
+    Raises:
+        OthelloEduError: Where shapes do not fit, every row is masked, or streams are not finite in a row that
+            has a label.
     """
     x, y = _rows(checks.reals("streams", streams, "…", "n_stages", "d_model"), labels)
     used = (y >= 0).any(-1)
@@ -323,8 +493,16 @@ def _finite_where_labelled(x, used):
             )
 
 
-def checked_labels(labels, *axes) -> np.ndarray:
-    """Contents of squares: integers of a shape, 0..2 or -1."""
+def checked_labels(labels: npt.ArrayLike, *axes: int | str) -> np.ndarray:
+    """Contents of squares as an array, if that is what they are.
+
+    Args:
+        labels: int, 0 to 2, or -1 for masked.
+        *axes: The shape, as in `checks.shape`; any where none are given.
+
+    Raises:
+        OthelloEduError: For another shape, for what are no integers, and for other integers.
+    """
     labels = checks.integers("labels", labels, *axes)
     if labels.size and not -1 <= labels.min() <= labels.max() < N_CLASSES:
         raise OthelloEduError(f"labels must be 0, 1, 2 or -1 (masked), not {labels.min()}..{labels.max()}")

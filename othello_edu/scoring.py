@@ -7,11 +7,16 @@ false, ties counting half: 0.5 is guessing, 1 is perfect, below 0.5 predicts the
 A high AUROC alone says little. Compare it with the simple scores of `baselines`; look again within
 positions of the same ply (`auroc_within`); and take its uncertainty from games, never from positions, since
 the positions of one game are much alike (`bootstrap_interval`).
+
+See Also:
+    Chapter 8, :doc:`/notebooks/08_tile_colour`, and chapter 9, :doc:`/notebooks/09_tile_stability`.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import numpy.typing as npt
 
 from . import checks
 from .errors import OthelloEduError
@@ -19,11 +24,11 @@ from .kernels import kernel, n_threads
 
 _BLOCK = 1 << 22  # scores ranked at a time: two float64 arrays of 32 MiB
 _ROWS = 1 << 13  # rows of labels turned into floats at a time
-_SMALL = 1 << 16  # scores that are not worth a second thread
-_PIECE = 16  # columns that a thread ranks at a time: short ones take less time than handing them over
+_SMALL = 1 << 16  # a block of no more scores than this is ranked in one thread
+_PIECE = 16  # columns that a thread ranks at a time: handing over one by one would take longer than the work
 
 
-def _checked_labels(labels, n: int) -> np.ndarray:
+def _checked_labels(labels: npt.ArrayLike, n: int) -> np.ndarray:
     labels = checks.flags("labels", labels, hint="`contents == MINE`")
     if labels.ndim != 2 or len(labels) != n:
         raise OthelloEduError(
@@ -32,7 +37,7 @@ def _checked_labels(labels, n: int) -> np.ndarray:
     return labels
 
 
-def _checked_scores(scores, name="scores") -> np.ndarray:
+def _checked_scores(scores: npt.ArrayLike, name: str = "scores") -> np.ndarray:
     scores = checks.array(name, scores)
     if scores.ndim != 2:
         raise OthelloEduError(
@@ -45,7 +50,7 @@ def _checked_scores(scores, name="scores") -> np.ndarray:
     return np.unique(scores, return_inverse=True)[1].reshape(scores.shape)  # ranks compare as they do
 
 
-def _fits_float64(scores) -> bool:
+def _fits_float64(scores: np.ndarray) -> bool:
     """Whether float64, in which scores are compared, tells all of them apart."""
     if scores.dtype.itemsize < 8 or scores.dtype == np.float64 or not scores.size:
         return True
@@ -87,7 +92,9 @@ def _rank_columns(columns, ranks):
         _rank(column, its_ranks)
 
 
-def _wins(scores: np.ndarray, labels: np.ndarray, threads: ThreadPoolExecutor):
+def _wins(
+    scores: np.ndarray, labels: np.ndarray, threads: ThreadPoolExecutor
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (true, false) in which the true one scores higher, ties half, [f, k]; and all pairs, [k].
 
     Sums of ranks are multiples of a half far below 2**53, so that float64 holds them exactly.
@@ -108,7 +115,7 @@ def _wins(scores: np.ndarray, labels: np.ndarray, threads: ThreadPoolExecutor):
         ranks = np.empty(columns.shape)
         pieces = [slice(first, first + _PIECE) for first in range(0, len(columns), _PIECE)]
         rank = threads.map if columns.size > _SMALL else map  # handing over takes longer than a small sort
-        list(rank(_rank_columns, (columns[p] for p in pieces), (ranks[p] for p in pieces)))
+        list(rank(_rank_columns, [columns[piece] for piece in pieces], [ranks[piece] for piece in pieces]))
         for row in range(0, n, _ROWS):
             rows = slice(row, row + _ROWS)
             wins[start : start + size] += ranks[:, rows] @ labels[rows].astype(np.float64)
@@ -116,38 +123,76 @@ def _wins(scores: np.ndarray, labels: np.ndarray, threads: ThreadPoolExecutor):
 
 
 def _threads() -> ThreadPoolExecutor:
-    """NumPy sorts, and kernels rank, without Python's lock."""
+    """Threads to rank columns: NumPy sorts, and kernels rank, without Python's lock."""
     return ThreadPoolExecutor(n_threads())
 
 
-def _ratio(numerator, denominator) -> np.ndarray:
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotients, NaN for 0 / 0."""
     with np.errstate(invalid="ignore"):
         return numerator / denominator
 
 
-def auroc(scores, labels) -> np.ndarray:
-    """AUROC of every score against every label, float64 [f, k]; NaN where a label is constant.
+def auroc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> np.ndarray:
+    """AUROC of every score against every label.
 
-    scores: real [n, f], labels: bool [n, k], as NumPy arrays or torch tensors. Exact, ties included: computed
-    from average ranks (Mann and Whitney, 1947), equal to scikit-learn's `roc_auc_score`. Works on blocks of
-    scores, so memory beyond the inputs stays near 100 MB.
+    Exact, ties included: computed from average ranks, equal to scikit-learn's `roc_auc_score`. Works on
+    blocks of scores, so memory beyond the inputs stays near 100 MB.
 
-    Raises OthelloEduError for shapes that do not fit, labels that are not bool, scores that are not finite.
+    Args:
+        scores: real [n, f], a row for each position, as a NumPy array or a torch tensor.
+        labels: bool [n, k], likewise.
 
-    >>> auroc(np.array([[0.1], [0.4], [0.4], [0.9]]), np.array([[False], [False], [True], [True]]))
-    array([[0.875]])
+    Returns:
+        float64 [f, k]; NaN where a label is constant.
+
+    Raises:
+        OthelloEduError: For shapes that do not fit, labels that are not bool, scores that are not finite.
+
+    References:
+        Mann and Whitney (1947).
+
+    Example:
+        >>> import numpy as np
+        >>> import othello_edu as oe
+        >>> scores = np.array([[0.1], [0.4], [0.4], [0.9]])
+        >>> oe.auroc(scores, np.array([[False], [False], [True], [True]]))
+        array([[0.875]])
+
+    See Also:
+        Chapter 8, :doc:`/notebooks/08_tile_colour`.
     """
     scores = _checked_scores(scores)
     with _threads() as threads:
         return _ratio(*_wins(scores, _checked_labels(labels, len(scores)), threads))
 
 
-def auroc_within(scores, labels, groups) -> np.ndarray:
-    """AUROC among positions of the same group only, float64 [f, k]: a score that merely tells the groups
-    apart gets 0.5.
+def auroc_within(scores: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike) -> np.ndarray:
+    """AUROC among positions of the same group only: a score that merely tells the groups apart gets 0.5.
 
-    groups: integers [n], the ply of each position for instance. The average over groups, each weighted by its
-    number of (true, false) pairs; NaN where no group has both. scores, labels and errors as in `auroc`.
+    It is the average over groups, each weighted by its number of (true, false) pairs.
+
+    Args:
+        scores: real [n, f], as for `auroc`.
+        labels: bool [n, k], as for `auroc`.
+        groups: integers [n], the ply of each position for instance.
+
+    Returns:
+        float64 [f, k]; NaN where no group has both true and false labels.
+
+    Raises:
+        OthelloEduError: As `auroc`, and for groups that do not fit.
+
+    Example:
+        The score rises with the ply, as the label does; within a ply it says nothing.
+
+        >>> plies = np.array([1, 1, 1, 9, 9, 9])
+        >>> labels = np.array([False, True, False, True, False, True])[:, None]
+        >>> auroc(plies[:, None], labels).round(2), auroc_within(plies[:, None], labels, plies)
+        (array([[0.67]]), array([[0.5]]))
+
+    See Also:
+        Chapter 9, :doc:`/notebooks/09_tile_stability`.
     """
     scores = _checked_scores(scores)
     labels = _checked_labels(labels, len(scores))
@@ -193,17 +238,39 @@ def _weighted_wins(values, labels, groups, games, weights, wins, pairs):
 
 
 def auroc_resampled(
-    scores, labels, games, seed: int, groups=None, among=None, n_resamples: int = 500
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    games: npt.ArrayLike,
+    seed: int,
+    groups: npt.ArrayLike | None = None,
+    among: npt.ArrayLike | None = None,
+    n_resamples: int = 500,
 ) -> np.ndarray:
-    """AUROC of each score against *its own* label, again and again on resampled games.
+    """AUROC of each score against its own label, again and again on resampled games.
 
-    scores: real [n, k]. labels: bool [n, k]. games: integers [n] from 0, the game of each row: games are
-    drawn with replacement, whole, as in `bootstrap_interval`. groups: integers [n]; only positions of the
-    same group are compared, as in `auroc_within`. among: bool [n, k], the rows that count for each label.
+    The mean over labels, its interval, the difference of two scores: all can be had from the rows of the
+    result, as long as the seed is the same. Each column is sorted once, whatever `n_resamples`.
 
-    Returns float64 [1 + n_resamples, k]: first the AUROC on the games as they are, then on each resample. The
-    mean over labels, its interval, the difference of two scores: all can be had from the rows, as long as
-    the seed is the same. NaN where a label is constant. Each column is sorted once, whatever n_resamples.
+    Args:
+        scores: real [n, k], as a NumPy array or a torch tensor.
+        labels: bool [n, k]; column `i` is the label of score `i`.
+        games: integers [n] from 0, the game of each row: games are drawn with replacement, whole, as in
+            `bootstrap_interval`.
+        seed: Of the drawing.
+        groups: integers [n]; only positions of the same group are compared, as in `auroc_within`.
+        among: bool [n, k], the rows that count for each label; by default all.
+        n_resamples: How often games are drawn.
+
+    Returns:
+        float64 [1 + n_resamples, k]. The first row is the AUROC on the games as they are, each other one that
+        on a resample. NaN where a label is constant.
+
+    Raises:
+        OthelloEduError: For shapes and types that do not fit, scores that are not finite, and numbers of
+            games so large that the resamples do not fit into memory.
+
+    See Also:
+        Chapter 9, :doc:`/notebooks/09_tile_stability`.
     """
     scores = _checked_scores(scores)
     labels = _checked_labels(labels, len(scores))
@@ -245,12 +312,31 @@ def auroc_resampled(
 # F1 --------------------------------------------------------------------------------------------------
 
 
-def f1(active, labels) -> np.ndarray:
-    """F1 of every yes-or-no prediction against every label, float64 [f, k]: the harmonic mean of precision
-    (how often an active feature is right) and recall (how many of the true positions it finds).
+def f1(active: npt.ArrayLike, labels: npt.ArrayLike) -> np.ndarray:
+    """F1 of every yes-or-no prediction against every label.
 
-    active: bool [n, f], labels: bool [n, k], NumPy or torch. Zero where a feature is never active and a label
-    never true, as in scikit-learn's `f1_score`. Raises OthelloEduError for shapes or types that do not fit.
+    It is the harmonic mean of precision (how often an active feature is right) and recall (how many of the
+    true positions it finds).
+
+    Args:
+        active: bool [n, f], as a NumPy array or a torch tensor.
+        labels: bool [n, k], likewise.
+
+    Returns:
+        float64 [f, k]. Zero where a feature is never active and a label never true, as in scikit-learn's
+        `f1_score`.
+
+    Raises:
+        OthelloEduError: For shapes or types that do not fit.
+
+    Example:
+        One of two alarms is right, and one of two true positions is found.
+
+        >>> f1(np.array([[True], [True], [False]]), np.array([[True], [False], [True]]))
+        array([[0.5]])
+
+    See Also:
+        Chapter 8, :doc:`/notebooks/08_tile_colour`.
     """
     active = _checked_scores(active, "active")
     if active.dtype != np.bool_:
@@ -268,30 +354,63 @@ def f1(active, labels) -> np.ndarray:
 # Uncertainty -----------------------------------------------------------------------------------------
 
 
-def bootstrap_interval(statistic, n_games: int, seed: int, n_resamples: int = 1000, level: float = 0.95):
-    """Confidence interval of a statistic, (low, high), each shaped like the statistic, by resampling games.
+def bootstrap_interval(
+    statistic: Callable[[np.ndarray], npt.ArrayLike] | npt.ArrayLike,
+    n_games: int,
+    seed: int,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence interval of a statistic by resampling games.
 
-    statistic: a function from game numbers, int64 [n_games] with repeats, to a number or array; or one value
-    per game, [n_games, …], whose mean is meant. Games are drawn with replacement, whole: the positions of one
-    game resemble each other, and resampling them would claim far more certainty than there is. The interval
-    runs between percentiles of the resampled statistic (Efron, 1979); NaN where any resample gives NaN.
+    Games are drawn with replacement, whole: the positions of one game resemble each other, and resampling
+    them would claim far more certainty than there is. The interval runs between percentiles of the resampled
+    statistic.
 
-    Raises OthelloEduError if there are no games, or `level` is not between 0 and 1.
+    Args:
+        statistic: A function from game numbers, int64 [n_games] with repeats, to a number or array; or one
+            value per game, real [n_games, …], whose mean is meant.
+        n_games: How many games there are, and how many each resample draws.
+        seed: Of the drawing.
+        n_resamples: How often games are drawn.
+        level: Share of the resamples that the interval holds, between 0 and 1.
+
+    Returns:
+        The low and the high end, each shaped like the statistic; NaN where any resample gives NaN.
+
+    Raises:
+        OthelloEduError: If there are no games, `level` is not between 0 and 1, or values per game are of
+            another number of games.
+
+    References:
+        Efron (1979).
+
+    Example:
+        >>> won = np.arange(100) < 50  # half of 100 games
+        >>> low, high = bootstrap_interval(won.astype(float), 100, seed=0)
+        >>> bool(0.35 < low < 0.5 < high < 0.65)
+        True
+
+    See Also:
+        Chapter 5, :doc:`/notebooks/05_linear_probes`.
     """
     n_games = checks.integer("n_games", n_games, 1)
     n_resamples = checks.integer("n_resamples", n_resamples, 1)
     level, seed = checks.number("level", level, above=0, below=1), checks.seed("seed", seed)
-    if not callable(statistic):
+    if callable(statistic):
+        of_games = statistic
+    else:
         per_game = checks.reals("statistic", statistic).numpy()
         if per_game.shape[:1] != (n_games,):
             raise OthelloEduError(
                 f"the statistic has shape {list(per_game.shape)}; it must be [{n_games}, …]"
             )
 
-        def statistic(games):
+        def of_games(games: np.ndarray) -> npt.ArrayLike:
             return per_game[games].mean(axis=0)
 
     checks.memory(f"resamples of {n_games:,} games", 16 * n_games)
     rng = np.random.default_rng(seed)
-    resampled = np.array([statistic(rng.integers(0, n_games, n_games)) for _ in range(n_resamples)])
-    return tuple(np.quantile(resampled, ((1 - level) / 2, (1 + level) / 2), axis=0))
+    resampled = np.array([of_games(rng.integers(0, n_games, n_games)) for _ in range(n_resamples)])
+    low, high = np.quantile(resampled, ((1 - level) / 2, (1 + level) / 2), axis=0)
+    return low, high
