@@ -5,21 +5,28 @@ nothing is told by colour alone. Every figure has its own light ground, so that 
 page and on a dark one. Importing this module sets that style in matplotlib (`set_style`), and in a notebook
 makes pictures sharp and small (`set_pictures`).
 
-A function draws into `ax`, or into a new figure, and returns the Axes (`board_heatmaps`: the Figure). In
-a notebook, end the line with a semicolon, or the returned object is printed above its figure.
+A function draws into `ax`, or into a new figure, and returns the Axes (`board_heatmaps` returns the Figure).
+In a notebook, end the line with a semicolon, or the returned object is printed above its figure.
+
+See Also:
+    Chapter 1, :doc:`/notebooks/01_the_game`, for boards; chapter 5, :doc:`/notebooks/05_linear_probes`, for
+    heat maps and curves.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from io import BytesIO
+from typing import Any
 from weakref import WeakSet
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -36,6 +43,8 @@ SEQUENTIAL = LinearSegmentedColormap.from_list("othello_sequential", drawing.SEQ
 DIVERGING = LinearSegmentedColormap.from_list("othello_diverging", drawing.DIVERGING_STOPS)
 
 PAGE_WIDTH = 800  # CSS pixels
+Curve = Sequence[float] | np.ndarray  # one value for each place on the x axis
+
 _MARKERS = "os^DvpP*X"
 _DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (2, 2)))  # of controls
 _CELL = 0.42  # inches a square
@@ -73,10 +82,18 @@ def set_style() -> None:
 
 
 def picture(figure: Figure) -> tuple[bytes, dict[str, int]] | None:
-    """A figure as PNG, with the size at which to show it: {"width", "height"}, half its pixels.
+    """A figure as PNG, sharp on every screen and small.
 
-    Twice the pixels, so that it is sharp on every screen, but no wider than a page; in a palette, which makes
-    it several times smaller than matplotlib's. None for a figure with nothing in it.
+    It has twice the pixels of the size at which it is shown, but is no wider than a page; it is in a palette,
+    which makes it several times smaller than matplotlib's.
+
+    Args:
+        figure: If it holds boards, its layout is fixed, and they are moved and made a little smaller, so that
+            their squares are whole numbers of pixels.
+
+    Returns:
+        The bytes, and the "width" and "height" at which to show them, in CSS pixels, half of those that the
+        picture has; None for a figure with nothing in it.
     """
     dpi = min(2 * plt.rcParams["figure.dpi"], 2 * PAGE_WIDTH / figure.get_figwidth())
     _align_boards(figure, dpi)
@@ -105,7 +122,8 @@ def _align_boards(figure: Figure, dpi: float) -> None:
         squares = np.abs([np.diff(ax.get_xlim())[0], np.diff(ax.get_ylim())[0]])
         size = squares * max(1, np.floor(box.width * pixels[0] / squares[0]))
         corner = np.round(np.array([box.x0, box.y0]) * pixels)
-        ax.set_position([*(corner / pixels), *(size / pixels)])
+        (left, bottom), (width, height) = corner / pixels, size / pixels
+        ax.set_position((left, bottom, width, height))
 
 
 def _few_colours(image: Image.Image) -> Image.Image:
@@ -134,27 +152,44 @@ set_pictures()
 
 
 def show_board(
-    board_or_contents,
+    board_or_contents: Board | npt.ArrayLike,
     ax: Axes | None = None,
-    values=None,
-    marks=None,
+    values: npt.ArrayLike | None = None,
+    marks: Iterable[str | int] | None = None,
     title: str | None = None,
     board_size: int = 8,
     *,
-    legal=None,
+    legal: Iterable[str | int] | None = None,
     label: str | None = None,
 ) -> Axes:
     """Draw one position. Black is a filled disc, white a ring; a dot is a legal move.
 
-    board_or_contents: a `Board`, or int [64]: 0 empty, 1 black (or mine), 2 white (or theirs), -1 unknown,
-        which is hatched.
-    values: float [64], drawn as the colour of the squares under the discs; label: what they are, with
-        their unit. NaN is hatched.
-    marks: squares that carry a yellow diamond (names, numbers or bool [64]), or a mapping from squares to
-        the short text that stands on each.
-    legal: squares with a dot, as marks; by default the legal moves of a `Board`. `legal=()` draws none.
-    board_size: of the contents; a `Board` knows its own.
-    Raises OthelloEduError for a shape or a square that does not fit.
+    Args:
+        board_or_contents: A `Board`, or int [64]: 0 empty, 1 black (or mine), 2 white (or theirs), -1
+            unknown, which is hatched.
+        ax: Where to draw; by default in a new figure.
+        values: float [64], drawn as the colour of the squares under the discs. NaN is hatched.
+        marks: Squares that carry a yellow diamond (names, numbers or bool [64]), or a mapping from squares to
+            the short text that stands on each.
+        title: Above the board.
+        board_size: Of the contents; a `Board` knows its own.
+        legal: Squares with a dot, as `marks`; by default the legal moves of a `Board`. `legal=()` draws none.
+        label: What the values are, with their unit.
+
+    Returns:
+        The Axes that hold the board.
+
+    Raises:
+        OthelloEduError: For a shape or a square that does not fit.
+
+    Example:
+        >>> ax = show_board(Board.start(), marks=["d3"], title="black to move")
+        >>> ax.get_title()
+        'black to move'
+        >>> plt.close(ax.figure)
+
+    See Also:
+        Chapter 1, :doc:`/notebooks/01_the_game`.
     """
     if isinstance(board_or_contents, Board):
         board_size = board_or_contents.board_size
@@ -183,7 +218,7 @@ def show_board(
 
 
 def board_heatmap(
-    values,
+    values: npt.ArrayLike,
     ax: Axes | None = None,
     title: str | None = None,
     label: str | None = None,
@@ -194,10 +229,25 @@ def board_heatmap(
 ) -> Axes:
     """Draw one number per square as a colour, with square names and a colour bar.
 
-    values: float [64]; NaN is hatched. label: of the colour bar: what the values are, with their unit.
-    vmin, vmax: ends of the scale; by default the least and the greatest value, made symmetric about 0 where
-    they have both signs. cmap: by default light to dark blue, or vermillion to blue where the scale has
-    both signs. Raises OthelloEduError for values of another shape.
+    Args:
+        values: float [64]; NaN is hatched.
+        ax: Where to draw; by default in a new figure.
+        title: Above the board.
+        label: Of the colour bar: what the values are, with their unit.
+        vmin: Low end of the scale; by default the least value. Where values have both signs, and neither end
+            is given, the scale is made symmetric about 0.
+        vmax: High end of the scale; by default the greatest value.
+        cmap: By default light to dark blue, or vermillion to blue where the scale has both signs.
+        board_size: 4, 6 or 8; squares outside of that board are not drawn.
+
+    Returns:
+        The Axes that hold the board.
+
+    Raises:
+        OthelloEduError: For values of another shape.
+
+    See Also:
+        Chapter 5, :doc:`/notebooks/05_linear_probes`.
     """
     values = _of_squares("values", values, float)
     ax = _board_axes(ax, board_size, title, colour_bar=True)
@@ -206,7 +256,7 @@ def board_heatmap(
 
 
 def board_heatmaps(
-    list_of_values: Sequence,
+    list_of_values: Sequence[npt.ArrayLike] | np.ndarray,
     titles: Sequence[str] | None = None,
     label: str | None = None,
     vmin: float | None = None,
@@ -217,19 +267,36 @@ def board_heatmaps(
 ) -> Figure:
     """Draw several heat maps side by side, `columns` to a row, with one scale and one colour bar.
 
-    list_of_values: float [n, 64], or a list of float [64]; the rest as for `board_heatmap`.
+    Args:
+        list_of_values: float [n, 64], or a list of float [64]; NaN is hatched.
+        titles: One for each map, above its board.
+        label: Of the colour bar: what the values are, with their unit.
+        vmin: Low end of the scale, as for `board_heatmap`.
+        vmax: High end of the scale, as for `board_heatmap`.
+        cmap: Colours, as for `board_heatmap`.
+        board_size: 4, 6 or 8; squares outside of that board are not drawn.
+        columns: How many maps stand side by side.
+
+    Returns:
+        The Figure, a new one.
+
+    Raises:
+        OthelloEduError: For values of another shape, no values, and another number of titles.
+
+    See Also:
+        Chapter 5, :doc:`/notebooks/05_linear_probes`.
     """
     maps = [_of_squares("values", values, float) for values in list_of_values]
-    titles = [None] * len(maps) if titles is None else titles
-    if not maps or len(titles) != len(maps):
-        raise OthelloEduError(f"{len(maps)} heat maps have {len(titles)} titles: give one each")
+    titles_of_maps = [None] * len(maps) if titles is None else list(titles)
+    if not maps or len(titles_of_maps) != len(maps):
+        raise OthelloEduError(f"{len(maps)} heat maps have {len(titles_of_maps)} titles: give one each")
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
     side = _CELL * 0.62 * (board_size + 1)
     size = (columns * side + 0.9, rows * (side + 0.25))
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     low, high = _limits(maps, board_size, vmin, vmax)
-    for ax, values, title in zip(axes.flat, maps, titles, strict=False):
+    for ax, values, title in zip(axes.flat, maps, titles_of_maps, strict=False):
         _board_axes(ax, board_size, title)
         ax.tick_params(labelsize=8)
         image = _heat(ax, values, board_size, None, low, high, cmap, colour_bar=False)
@@ -240,10 +307,10 @@ def board_heatmaps(
 
 
 def layer_curve(
-    curves: Mapping[str, Sequence[float]],
+    curves: Mapping[str, Curve],
     ylabel: str,
-    controls: Mapping[str, float | Sequence[float]] | None = None,
-    intervals: Mapping[str, tuple] | None = None,
+    controls: Mapping[str, float | Curve] | None = None,
+    intervals: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]] | None = None,
     ax: Axes | None = None,
     title: str | None = None,
     *,
@@ -252,10 +319,33 @@ def layer_curve(
 ) -> Axes:
     """Draw a value per residual-stream stage, one curve for each name.
 
-    curves: `{name: [n_stages]}`. controls: `{name: [n_stages]}`, or one number for a level line; drawn
-    dashed and grey. intervals: `{name: (low [n_stages], high [n_stages])}` for names of curves or controls,
-    drawn as bands. stages: numbers on the x axis where they are not 0, 1, 2 …; with `xlabel`, the same
-    function draws a value per block. Raises OthelloEduError for lengths that do not agree.
+    With `stages` and `xlabel`, the same function draws a value per block.
+
+    Args:
+        curves: For each name real [n_stages].
+        ylabel: What the values are, with their unit.
+        controls: For each name real [n_stages], or one number for a level line; drawn dashed and grey.
+        intervals: For names of curves or controls a pair (low, high), each real [n_stages], drawn as a band.
+        ax: Where to draw; by default in a new figure.
+        title: Above the figure.
+        stages: Numbers on the x axis where they are not 0, 1, 2 …
+        xlabel: What the x axis counts.
+
+    Returns:
+        The Axes that hold the curves.
+
+    Raises:
+        OthelloEduError: For lengths that do not agree, no curves, and intervals of other names.
+
+    Example:
+        >>> scores = {"LinearProbe": [0.6, 0.8, 0.9]}
+        >>> ax = layer_curve(scores, "share read correctly", controls={"no network": 0.5})
+        >>> [line.get_label() for line in ax.lines]
+        ['LinearProbe', 'no network']
+        >>> plt.close(ax.figure)
+
+    See Also:
+        Chapter 5, :doc:`/notebooks/05_linear_probes`.
     """
     lengths = {len(values) for values in curves.values()}
     x = np.arange(max(lengths, default=0)) if stages is None else np.asarray(stages)
@@ -265,26 +355,42 @@ def layer_curve(
 
 
 def ply_curve(
-    curves: Mapping[str, Sequence[float]],
+    curves: Mapping[str, Curve],
     ylabel: str,
     ax: Axes | None = None,
     title: str | None = None,
     *,
-    controls: Mapping[str, float | Sequence[float]] | None = None,
-    intervals: Mapping[str, tuple] | None = None,
+    controls: Mapping[str, float | Curve] | None = None,
+    intervals: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]] | None = None,
     first: int = 1,
 ) -> Axes:
-    """Draw a value per ply, one curve for each name; controls and intervals as in `layer_curve`.
+    """Draw a value per ply, one curve for each name.
 
-    curves: `{name: [n_plies]}`, where row `t` is the position after move `t`, drawn at `t + 1` moves
-    played. first: number of moves played at the first row, where that is not 1. NaN leaves a gap.
+    Args:
+        curves: For each name real [n_plies], where row `t` is the position after move `t`, drawn at `t + 1`
+            moves played. NaN leaves a gap.
+        ylabel: What the values are, with their unit.
+        ax: Where to draw; by default in a new figure.
+        title: Above the figure.
+        controls: For each name real [n_plies] or one number, as in `layer_curve`.
+        intervals: For names of curves or controls a pair (low, high), as in `layer_curve`.
+        first: Number of moves played at the first row, where that is not 1.
+
+    Returns:
+        The Axes that hold the curves.
+
+    Raises:
+        OthelloEduError: For lengths that do not agree, no curves, and intervals of other names.
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
     """
     length = max((len(values) for values in curves.values()), default=0)
     x = np.arange(first, first + length)
     return _curves(curves, x, ylabel, "moves played", controls, intervals, ax, title)
 
 
-def _curves(curves, x, ylabel, xlabel, controls, intervals, ax, title) -> Axes:
+def _curves(curves, x, ylabel, xlabel, controls, intervals, ax, title):
     controls, intervals = controls or {}, intervals or {}
     if not curves:
         raise OthelloEduError("there is no curve to draw: give {name: values}")
@@ -317,26 +423,26 @@ def _line(ax, x, name, values, interval, color, **style):
         ax.fill_between(x, *interval, color=color, alpha=0.2, linewidth=0)
 
 
-def _of_squares(what: str, array, dtype=None) -> np.ndarray:
-    array = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array, dtype)
+def _of_squares(what: str, given: Any, dtype: npt.DTypeLike | None = None) -> np.ndarray:
+    """A NumPy array [64] of something array-like or a tensor; `what` names it in a refusal."""
+    array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given, dtype)
     if array.shape != (64,):
         raise OthelloEduError(f"{what} has shape {array.shape}; a board needs (64,), whatever its size")
     return array
 
 
-def _squares(squares) -> list[int]:
+def _squares(squares: Iterable[str | int] | None) -> list[int]:
     """Numbers of squares given as names, as numbers, or as bool [64]."""
-    squares = () if squares is None else squares
     if isinstance(squares, np.ndarray) and squares.dtype == np.bool_:
-        squares = np.flatnonzero(_of_squares("a mask of squares", squares))
-    return [parse_square(square) for square in squares]
+        squares = np.flatnonzero(_of_squares("a mask of squares", squares)).tolist()
+    return [parse_square(square) for square in (() if squares is None else squares)]
 
 
 def _centre(square: int) -> tuple[int, int]:
     return square % 8, square // 8
 
 
-def _square(square: int, **style) -> Rectangle:
+def _square(square: int, **style: Any) -> Rectangle:
     x, y = _centre(square)
     return Rectangle((x - 0.5, y - 0.5), 1, 1, **{"edgecolor": drawing.LINE, "linewidth": 0.8, **style})
 
@@ -373,11 +479,14 @@ def _draw_disc(ax: Axes, square: int, disc: int) -> None:
 
 def _write(ax: Axes, square: int, text: str, discs: np.ndarray) -> None:
     colour = drawing.WHITE_LINE if discs[square] == BLACK else drawing.BLACK_DISC
-    style = {"ha": "center", "va": "center", "fontsize": 8, "weight": "bold"}
-    ax.text(*_centre(square), text, color=colour, zorder=4, **style)
+    x, y = _centre(square)
+    ax.text(x, y, text, color=colour, zorder=4, ha="center", va="center", fontsize=8, weight="bold")
 
 
-def _limits(maps, board_size: int, vmin=None, vmax=None) -> tuple[float, float]:
+def _limits(
+    maps: Sequence[np.ndarray], board_size: int, vmin: float | None = None, vmax: float | None = None
+) -> tuple[float, float]:
+    """Ends of the scale of heat maps: those given, or those of the squares that are drawn."""
     inside = np.stack(maps)[:, playable_squares(board_size)]
     known = inside[np.isfinite(inside)]
     low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
@@ -403,7 +512,7 @@ def _heat(ax, values, board_size, label, low, high, cmap=None, colour_bar=True):
     return image
 
 
-def _of_counts(maps) -> bool:
+def _of_counts(maps: Sequence[npt.ArrayLike] | np.ndarray) -> bool:
     """Whether the values count something: integers, or whole numbers some of which are above 1."""
     arrays = [np.asarray(values) for values in maps]
     known = np.concatenate([values[np.isfinite(values)] for values in arrays])
@@ -411,7 +520,7 @@ def _of_counts(maps) -> bool:
     return whole or all(np.issubdtype(values.dtype, np.integer) for values in arrays)
 
 
-def _colour_bar(image, ax, label: str | None, of_counts: bool) -> None:
+def _colour_bar(image: AxesImage, ax: Axes | list[Axes], label: str | None, of_counts: bool) -> None:
     ticks = MaxNLocator(integer=True) if of_counts else None
     bar = image.figure.colorbar(image, ax=ax, label=label or "", shrink=0.8, pad=0.03, ticks=ticks)
     bar.outline.set_visible(False)

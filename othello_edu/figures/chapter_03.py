@@ -1,9 +1,16 @@
-"""Drawings of chapter 3: the data flow of a small GPT, and tables of numbers in colour."""
+"""Drawings of chapter 3: the data flow of a small GPT, and tables of numbers in colour.
+
+See Also:
+    Chapter 3, :doc:`/notebooks/03_a_gpt_by_hand`.
+"""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -13,7 +20,11 @@ from ..board import PLAYER_NAMES
 
 
 def data_flow(names: Sequence[str]) -> Axes:
-    """Two blocks as stations on the lines of some moves. names: a square for each line."""
+    """Two blocks as stations on the lines of some moves.
+
+    Args:
+        names: A square for each line.
+    """
     _, ax = plt.subplots(figsize=(8.2, 3.4))
     at_attention, at_mlp = [1.9, 4.3], [3.0, 5.4]
     red = {"arrowstyle": "->", "color": plots.VERMILLION, "alpha": 0.8}
@@ -40,20 +51,25 @@ def data_flow(names: Sequence[str]) -> Axes:
     return ax
 
 
-def query_and_keys(names: Sequence[str], query, key) -> Axes:
+def query_and_keys(names: Sequence[str], query: torch.Tensor, key: torch.Tensor) -> Axes:
     """Keys of all moves as points, and the query of the last move as an arrow, in the plane of one head.
 
-    names: a square for each move. query, key: tensors [move, 2 or more]; the first two dimensions are drawn.
     Black made the first move and nobody passed.
+
+    Args:
+        names: A square for each move.
+        query: float [move, 2 or more]; the first two dimensions are drawn.
+        key: float [move, 2 or more]; the first two dimensions are drawn.
     """
     _, ax = plt.subplots(figsize=(4.6, 3.6))
     ax.axhline(0, color=plots.GREY, linewidth=0.8)
     ax.axvline(0, color=plots.GREY, linewidth=0.8)
-    style = {"arrowstyle": "->", "color": plots.VERMILLION, "linewidth": 2}
-    ax.annotate("", query[-1, :2].tolist(), (0, 0), arrowprops=style)
+    arrow = {"arrowstyle": "->", "color": plots.VERMILLION, "linewidth": 2}
+    x, y = query[-1, :2].tolist()
+    ax.annotate("", (x, y), (0, 0), arrowprops=arrow)
     ax.plot([], [], color=plots.VERMILLION, label=f"query of {names[-1]}")
     for player, fill in enumerate([plots.INK, "white"]):
-        style = {"markersize": 8, "color": fill, "markeredgecolor": plots.INK}
+        style: dict[str, Any] = {"markersize": 8, "color": fill, "markeredgecolor": plots.INK}
         label = f"keys of {PLAYER_NAMES[player + 1]}'s moves"
         ax.plot(*key[player::2, :2].T, "o", label=label, **style)
     offsets = [(-5, 8), (7, -13), (-7, -16), (-19, -13), (7, -5), (7, 2)]  # of labels, in points
@@ -67,11 +83,20 @@ def query_and_keys(names: Sequence[str], query, key) -> Axes:
     return ax
 
 
-def number_grid(ax: Axes, values, decimals: int = 2, hidden=None, **image) -> AxesImage:
-    """Draw a matrix as coloured fields with its numbers on them; returns the image, for a colour bar.
+def number_grid(
+    ax: Axes, values: npt.ArrayLike, decimals: int = 2, hidden: np.ndarray | None = None, **image: Any
+) -> AxesImage:
+    """Draw a matrix as coloured fields with its numbers on them.
 
-    values: [row, column]. hidden: bool of the same shape, True where a dash takes the place of the number.
-    image: options of `imshow`.
+    Args:
+        ax: Where to draw.
+        values: real [row, column].
+        decimals: How many each number is written with.
+        hidden: bool of the same shape, True where a dash takes the place of the number.
+        **image: Options of `imshow`.
+
+    Returns:
+        The image, for a colour bar.
     """
     values = np.asarray(values)
     drawn = ax.imshow(values, **image)
@@ -84,8 +109,14 @@ def number_grid(ax: Axes, values, decimals: int = 2, hidden=None, **image) -> Ax
     return drawn
 
 
-def scores_and_pattern(names: Sequence[str], scores, pattern) -> Figure:
-    """The scores of one attention head beside its pattern: tensors [move that looks, move looked at]."""
+def scores_and_pattern(names: Sequence[str], scores: torch.Tensor, pattern: torch.Tensor) -> Figure:
+    """The scores of one attention head beside its pattern.
+
+    Args:
+        names: A square for each move.
+        scores: float [move that looks, move looked at].
+        pattern: float [move that looks, move looked at]; the future, where it must be 0, shows dashes.
+    """
     fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.2))
     limit, future = scores.abs().max(), np.triu(np.ones(pattern.shape, bool), 1)
     number_grid(axes[0], scores, cmap=plots.DIVERGING, vmin=-limit, vmax=limit)
@@ -100,7 +131,10 @@ def scores_and_pattern(names: Sequence[str], scores, pattern) -> Figure:
 def shares_of_heads(shares: Mapping[str, Sequence[float]], equal: float, n_head: int) -> Axes:
     """Bars for each head of two blocks, side by side for three kinds of games.
 
-    shares: for each kind, a number for each head, block after block. equal: the share without any preference.
+    Args:
+        shares: For each kind, a number for each head, block after block.
+        equal: The share without any preference.
+        n_head: Heads of one block.
     """
     _, ax = plt.subplots(figsize=(7.4, 3))
     looks = [(plots.ORANGE, "///"), (plots.BLUE, ""), (plots.GREY, "...")]
@@ -118,7 +152,8 @@ def shares_of_heads(shares: Mapping[str, Sequence[float]], equal: float, n_head:
 def running_sum(parts: Mapping[str, Sequence[float]]) -> Axes:
     """What each part adds to the residual stream of one move, and below a line the sum.
 
-    parts: for each part, in order, a vector [dimension].
+    Args:
+        parts: For each part, in order, a vector, real [dimension].
     """
     rows = np.stack([np.asarray(vector) for vector in parts.values()])
     rows = np.concatenate([rows, rows.sum(0, keepdims=True)])
@@ -132,8 +167,13 @@ def running_sum(parts: Mapping[str, Sequence[float]]) -> Axes:
     return ax
 
 
-def differences_of_two_games(values, title: str) -> Axes:
-    """Where two games differ inside the network. values: [stages 0 to 2 and the guesses, move]."""
+def differences_of_two_games(values: np.ndarray | torch.Tensor, title: str) -> Axes:
+    """Where two games differ inside the network.
+
+    Args:
+        values: real [4, move]: a row for each of the stages 0 to 2, and one for the guesses.
+        title: Above the figure.
+    """
     fig, ax = plt.subplots(figsize=(5.6, 2.5))
     image = number_grid(ax, values, cmap=plots.SEQUENTIAL, vmin=0, aspect="auto")
     ax.set_yticks(range(4), ["stage 0", "stage 1", "stage 2", "guesses"])

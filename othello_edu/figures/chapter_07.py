@@ -1,6 +1,11 @@
-"""Drawings of chapter 7: points and directions in the plane."""
+"""Drawings of chapter 7: points and directions in the plane.
+
+See Also:
+    Chapter 7, :doc:`/notebooks/07_sparse_autoencoders`.
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -8,15 +13,27 @@ from matplotlib.axes import Axes
 from .. import plots
 
 
-def plane(ax: Axes, rows, title: str = "") -> None:
-    """Points of the plane, `rows` [point, 2], as small grey dots."""
+def plane(ax: Axes, rows: torch.Tensor, title: str = "") -> None:
+    """Points of the plane as small grey dots.
+
+    Args:
+        ax: Where to draw.
+        rows: float [point, 2].
+        title: Above the figure.
+    """
     ax.plot(*rows.T, ".", color=plots.GREY, markersize=2, alpha=0.5)
     ax.set(xlim=(-2.3, 2.3), ylim=(-2.3, 2.3), aspect="equal", title=title)
     ax.set(xlabel="dimension 0", ylabel="dimension 1")
 
 
-def arrows(ax: Axes, columns, **style) -> None:
-    """An arrow from the origin for each column of a tensor [2, arrow]."""
+def arrows(ax: Axes, columns: torch.Tensor, **style: Any) -> None:
+    """An arrow from the origin for each column of a tensor.
+
+    Args:
+        ax: Where to draw.
+        columns: float [2, arrow].
+        **style: Options of the arrows, as in matplotlib's `arrowprops`.
+    """
     style = {"arrowstyle": "->", "linewidth": 2, **style}
     for x, y in columns.T.tolist():
         ax.annotate("", (x, y), (0, 0), arrowprops=style)
@@ -25,9 +42,12 @@ def arrows(ax: Axes, columns, **style) -> None:
 def angle_rows(ax: Axes, groups: Mapping[str, torch.Tensor], close: float = 10) -> None:
     """A line of dots for each group of dictionaries, and how many of its angles are close, on average.
 
-    groups: for each name, degrees [dictionary, direction]. close: where the dashed line stands, in degrees.
+    Args:
+        ax: Where to draw.
+        groups: For each name degrees, float [dictionary, direction].
+        close: Where the dashed line stands, in degrees; angles below it are counted.
     """
-    style = {"color": plots.BLUE, "alpha": 0.6}
+    style: dict[str, Any] = {"color": plots.BLUE, "alpha": 0.6}
     for row, angles in enumerate(groups.values()):
         height = row + torch.linspace(-0.2, 0.2, len(angles))[:, None]
         ax.plot(angles.flatten(), height.expand_as(angles).flatten(), "o", **style)

@@ -1,7 +1,12 @@
-"""Drawings of chapter 10: verdicts on claims, as a table of signs."""
+"""Drawings of chapter 10: verdicts on claims, as a table of signs.
+
+See Also:
+    Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
+"""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -18,10 +23,12 @@ SIGNS = {
 }
 
 
-def verdict_table(claims: Sequence[Mapping], columns: Mapping[str, Sequence[str]]) -> Axes:
+def verdict_table(claims: Sequence[Mapping[str, Any]], columns: Mapping[str, Sequence[str]]) -> Axes:
     """A row for each claim of a results file, and a sign for its verdict in each column.
 
-    claims: each with "source" and "says". columns: for each title, a verdict for each claim.
+    Args:
+        claims: Each with "source" and "says".
+        columns: For each title, a verdict for each claim: one of `SIGNS`.
     """
     rows = [fill(f"{n} {claim['source']}: {claim['says']}", 52) for n, claim in enumerate(claims, 1)]
     _, ax = plt.subplots(figsize=(7.4, 8))

@@ -1,4 +1,8 @@
-"""Drawings of chapter 11: curves over the games that a network has read."""
+"""Drawings of chapter 11: curves over the games that a network has read.
+
+See Also:
+    Chapter 11, :doc:`/notebooks/11_learning_over_time`.
+"""
 
 from collections.abc import Sequence
 
@@ -9,9 +13,11 @@ from .. import plots
 
 
 def time_axis(ax: Axes, games: Sequence[int]) -> None:
-    """Make x logarithmic from the first copy on, with a place for 0 games.
+    """Make x logarithmic from the first trained copy on, with a place for 0 games.
 
-    games: how many each copy has read, from 0 on, rising.
+    Args:
+        ax: What has the axis.
+        games: How many each copy of the network has read, from 0 on, rising.
     """
     ax.set_xscale("symlog", linthresh=games[1], linscale=0.4)
     ticks = [0, 1_000, 10_000, 100_000]
@@ -21,7 +27,14 @@ def time_axis(ax: Axes, games: Sequence[int]) -> None:
 
 
 def over_time(ax: Axes, games: Sequence[int], values: np.ndarray, title: str) -> None:
-    """A curve for each of three stages. games: as in `time_axis`. values: [copy, stage]."""
+    """A curve for each of three stages.
+
+    Args:
+        ax: Where to draw.
+        games: How many each copy of the network has read, as in `time_axis`.
+        values: real [copy, stage].
+        title: Above the figure.
+    """
     colours = plots.GREY, plots.SKY_BLUE, plots.BLUE
     for stage, (curve, marker, colour) in enumerate(zip(values.T, "o^s", colours, strict=True)):
         ax.plot(games, curve, marker + "-", ms=4, color=colour, label=f"stage {stage}")
