@@ -1,6 +1,10 @@
 """`BoardWidget`: a board to play on, with undo, redo, transcripts, and anything drawn on its squares."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import traitlets
 
 from ..board import parse_square
@@ -13,16 +17,31 @@ from .playable import PlayableGame
 class BoardWidget(PlayableGame):
     """A board to play on by mouse, touch or keyboard; in a page without a kernel, too.
 
-    moves: a transcript such as `"f5d6c3"`, to begin with. board_size: 4, 6 or 8. ply: how many of the moves
-    are on the board, all by default. marks: names of squares that carry a mark; mark_name: what it means.
-    show_legal: whether the squares of legal moves are shown. title: shown above. To draw numbers on the
-    squares, see `draw`.
+    All of the arguments but the size can be read and set at any time, from both sides: what the reader plays
+    is in `moves` and `ply`, and `observe` tells of it. Moves after `ply` are those that were undone. To draw
+    numbers on the squares, see `draw`.
 
-    All of these but the size can be read and set at any time, from both sides: what the reader plays is in
-    `moves` and `ply`, and `observe` tells of it. Moves after `ply` are those that were undone.
+    Args:
+        moves: A transcript such as `"f5d6c3"`, to begin with.
+        board_size: 4, 6 or 8.
+        ply: How many of the moves are on the board, all by default.
+        marks: Names of squares that carry a mark.
+        mark_name: What the mark means.
+        show_legal: Whether the squares of legal moves are shown.
+        title: Shown above.
 
-    Raises OthelloEduError for what does not fit, IllegalMoveError for a game that breaks the rules; the
-    widget is then as it was.
+    Raises:
+        OthelloEduError: For what does not fit; the widget is then as it was.
+        IllegalMoveError: For a game that breaks the rules; the widget is then as it was.
+
+    Example:
+        >>> widget = BoardWidget("f5d6")
+        >>> widget.play("c3")
+        >>> widget.moves, widget.ply
+        ('f5d6c3', 3)
+
+    See Also:
+        Chapter 1, :doc:`/notebooks/01_the_game`.
     """
 
     _esm = esm("board_widget.js")
@@ -39,7 +58,7 @@ class BoardWidget(PlayableGame):
         board_size: int = 8,
         *,
         ply: int | None = None,
-        marks=(),
+        marks: Iterable[str] = (),
         mark_name: str = "marked",
         show_legal: bool = True,
         title: str = "Othello",
@@ -47,12 +66,24 @@ class BoardWidget(PlayableGame):
         traits = {"marks": list(marks), "mark_name": mark_name, "show_legal": show_legal}
         super().__init__(moves, board_size, ply, title, **traits)
 
-    def draw(self, values=None, value_name: str = "value", limits=None, names=None) -> None:
+    def draw(
+        self,
+        values: npt.ArrayLike | None = None,
+        value_name: str = "value",
+        limits: tuple[float, float] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
         """Draw a number on each square, or nothing any more.
 
-        values [64], NumPy or torch: floats are a heat map (NaN: no value) with optional limits (low, high);
-        integers are labels 0 to 7 (-1: no label) with optional names. value_name: what they are, with the
-        unit.
+        Args:
+            values: real [64], NumPy or torch. Floats are a heat map (NaN: no value), integers are labels 0 to
+                7 (-1: no label). None draws nothing.
+            value_name: What they are, with the unit.
+            limits: Of a heat map, (low, high), as for `GameTape`.
+            names: Of labels, as for `GameTape`.
+
+        Raises:
+            OthelloEduError: For another shape, and limits or labels that do not fit.
         """
         if values is None:
             self.set_trait("drawn", {})
@@ -62,7 +93,7 @@ class BoardWidget(PlayableGame):
             raise OthelloEduError(
                 f"values have shape {values.shape}; a board needs a number for each of 64 squares"
             )
-        drawn = {"name": value_name}
+        drawn: dict[str, Any] = {"name": value_name}
         if np.issubdtype(values.dtype, np.floating):
             drawn["limits"] = list(heat_limits(values, limits, names))
             drawn["values"] = [None if np.isnan(value) else float(value) for value in values]

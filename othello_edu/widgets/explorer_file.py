@@ -1,4 +1,8 @@
-"""What the `LayerExplorer` needs without a kernel: a network, its probes and features, in one file."""
+"""What the `LayerExplorer` needs without a kernel: a network, its probes and features, in one file.
+
+See Also:
+    The page :doc:`/book/explorer`, which reads such a file.
+"""
 
 import base64
 import hashlib
@@ -6,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -18,7 +23,7 @@ from ..model import GPT
 from ..probes import LinearProbe
 from ..sae import Autoencoder, SparseAutoencoder, TopK
 
-N_EXAMPLES = 4
+N_EXAMPLES = 4  # positions shown for each feature
 _HALF = torch.float16
 
 
@@ -27,16 +32,22 @@ def explorer_file(
     probe: LinearProbe,
     saes: Sequence[Autoencoder],
     games: Games,
-    library: Sequence[dict] = (),
+    library: Sequence[dict[str, Any]] = (),
 ) -> bytes:
     """A safetensors file for `PageBackend` in `backends.js`, everything rounded to float16.
 
-    probe: fitted on every stage of the model, on the 64 squares of an 8x8 board. saes: one for each stage, of
-    the paper's kind or TopK, all with the same number of features. games: where to look for the positions at
-    which each feature is most active, at most one of each game. library: games to begin with, {"name",
-    "moves", "ply"}.
+    Args:
+        model: The network.
+        probe: Fitted on every stage of the model, on the 64 squares of an 8x8 board.
+        saes: One for each stage, of the paper's kind or TopK, all with the same number of features.
+        games: Where to look for the positions at which each feature is most active, at most one of each game.
+        library: Games to begin with, each with "name", "moves" and "ply".
 
-    Raises OthelloEduError where these do not fit each other.
+    Returns:
+        The content of the file.
+
+    Raises:
+        OthelloEduError: Where these do not fit each other.
     """
     n_stages = model.n_stages
     if tuple(probe.weight.shape[:2]) != (n_stages, 64):
@@ -70,7 +81,19 @@ def explorer_file(
 
 
 def fingerprint(model: GPT) -> str:
-    """A short digest of a network's weights, rounded to float16: the same network has the same one."""
+    """A short digest of a network's weights, rounded to float16: the same network has the same one.
+
+    Args:
+        model: The network.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Example:
+        >>> import othello_edu as oe
+        >>> len(fingerprint(oe.GPT(oe.GPTConfig(board_size=4, n_layer=1, n_head=1, d_model=8))))
+        16
+    """
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode() + value.detach().cpu().to(_HALF).contiguous().numpy().tobytes())
@@ -78,7 +101,17 @@ def fingerprint(model: GPT) -> str:
 
 
 def encoder_of(sae: Autoencoder) -> tuple[torch.Tensor, torch.Tensor]:
-    """An autoencoder's reading as one matrix [n_features, d_model] and one bias [n_features]."""
+    """How an autoencoder reads a stream, as one matrix and one bias.
+
+    Args:
+        sae: Of the paper's kind or TopK.
+
+    Returns:
+        float [n_features, d_model] and float [n_features].
+
+    Raises:
+        OthelloEduError: For another kind.
+    """
     if isinstance(sae, SparseAutoencoder):
         return sae.W_enc.detach().T, sae.b_enc.detach()
     if isinstance(sae, TopK):
@@ -103,12 +136,21 @@ def _top_examples(model, saes, games):
     return torch.stack(tops).to(torch.int16), torch.stack(values).to(_HALF)
 
 
-def write_explorer(folder: Path, content: bytes, model: GPT, **more) -> str:
-    """Write what a site serves at its root, with a file of `explorer_file`; return the name of its weights.
+def write_explorer(folder: Path, content: bytes, model: GPT, **more: Any) -> str:
+    """Write what a site serves at its root, with a file of `explorer_file`.
 
-    `explorer-HASH.safetensors`; `explorer.json`, which names it and the network's fingerprint, with `more`
-    beside; and both again as scripts, for pages opened from a disk, where nothing can be fetched. Files of
-    another content are removed.
+    These are `explorer-HASH.safetensors`; `explorer.json`, which names it and the network's fingerprint; and
+    both again as scripts, for pages opened from a disk, where nothing can be fetched. Files of another
+    content are removed.
+
+    Args:
+        folder: Where to write; it must be there.
+        content: What `explorer_file` gave.
+        model: The network in it.
+        **more: What else `explorer.json` says.
+
+    Returns:
+        The name of the file with the weights.
     """
     name = f"explorer-{hashlib.sha256(content).hexdigest()[:12]}"
     for old in folder.glob("explorer-*"):

@@ -2,12 +2,18 @@
 
 What is drawn is checked and packed here, once, and travels with the page as short strings; the game itself is
 replayed in the browser. So the tape works in a notebook and in a page that has no kernel.
+
+See Also:
+    Chapter 1, :doc:`/notebooks/01_the_game`.
 """
 
 import base64
+from collections.abc import Sequence
+from typing import Any
 
 import anywidget
 import numpy as np
+import numpy.typing as npt
 import traitlets
 
 from .. import engine
@@ -23,24 +29,40 @@ NO_VALUE = 255  # the byte that stands for a square without a value; 0..254 span
 class GameTape(PictureMixin, anywidget.AnyWidget):
     """One game, move by move, in the browser: slider, buttons, arrow keys, Home and End.
 
-    games: `Games`, or one transcript such as `"f5d6c3"`; `game` says which of the games.
-    values: what to draw on the squares, `[n_plies, 64]`, or `[n_games, n_plies, 64]` as `replay`,
-        `contents` and the model's outputs are shaped. Row `t` is the position after move `t`, counted
-        from 0, which the tape calls "move t + 1"; the start of the game has no row and shows no values.
-        Rows past the end of the game are ignored. Floats are drawn as a heat map (NaN: no value).
-        Integers and booleans are labels, 0 to 7, each with its colour and its digit (-1: no label).
-    value_name: what the values are, with their unit; shown in the legend.
-    limits: `(low, high)` of the heat map, in the values' unit; by default the smallest and the largest
-        value, made symmetric about 0 where they have both signs. Values outside are drawn at the limit.
-    names: name of each label, in order: `names[k]` is label `k`; by default the numbers.
-    marks: bool, shaped as `values`: squares that carry a small diamond. mark_name: its name.
-    title: shown above the board. ply: number of moves played at first, 0 to the length of the game.
-
     The current place can be read and set as `tape.ply` (number of moves played).
 
-    A heat map is rounded to 1/254 of its limits: enough for the eye and for two digits, and it keeps a
-    page with many tapes light. Raises OthelloEduError for a shape, a limit or a label that does not fit,
-    and IllegalMoveError for a game that breaks the rules.
+    A heat map is rounded to 1/254 of its limits: enough for the eye and for two digits, and it keeps a page
+    with many tapes light.
+
+    Args:
+        games: `Games`, or one transcript such as `"f5d6c3"`.
+        values: What to draw on the squares, real [n_plies, 64], or [n_games, n_plies, 64] as `replay`,
+            `contents` and the model's outputs are shaped. Row `t` is the position after move `t`, counted
+            from 0, which the tape calls "move t + 1"; the start of the game has no row and shows no values.
+            Rows past the end of the game are ignored. Floats are drawn as a heat map (NaN: no value).
+            Integers and booleans are labels, 0 to 7, each with its colour and its digit (-1: no label).
+        game: Which of the games, counted from 0.
+        value_name: What the values are, with their unit; shown in the legend.
+        limits: Low and high end of the heat map, in the values' unit; by default the smallest and the largest
+            value, made symmetric about 0 where they have both signs. Values outside are drawn at the limit.
+        names: Name of each label, in order: `names[k]` is label `k`; by default the numbers.
+        marks: bool, shaped as `values`: squares that carry a small diamond.
+        mark_name: What the diamond means.
+        title: Shown above the board.
+        ply: Number of moves played at first, 0 to the length of the game.
+
+    Raises:
+        OthelloEduError: For a shape, a limit or a label that does not fit.
+        IllegalMoveError: For a game that breaks the rules.
+
+    Example:
+        >>> tape = GameTape("f5d6c3", title="Three moves")
+        >>> tape.ply = 2
+        >>> tape
+        GameTape('Three moves', 3 moves)
+
+    See Also:
+        Chapter 1, :doc:`/notebooks/01_the_game`.
     """
 
     _esm = esm("game_tape.js")
@@ -50,8 +72,9 @@ class GameTape(PictureMixin, anywidget.AnyWidget):
     board_size = traitlets.Int(8, read_only=True).tag(sync=True)
     moves = traitlets.Unicode(read_only=True).tag(sync=True)  # "f5d6c3…"
     values = traitlets.Unicode(read_only=True).tag(sync=True)  # base64 of a byte a move and square
-    limits = traitlets.List(read_only=True).tag(sync=True)  # low and high of a heat map; empty for labels
-    names = traitlets.List(read_only=True).tag(sync=True)  # of the labels; empty for a heat map
+    # Low and high of a heat map, empty for labels; the labels' names, empty for a heat map.
+    limits: traitlets.List = traitlets.List(read_only=True).tag(sync=True)
+    names: traitlets.List = traitlets.List(read_only=True).tag(sync=True)
     marks = traitlets.Unicode(read_only=True).tag(sync=True)  # 0 or 1 a move and square
     value_name = traitlets.Unicode(read_only=True).tag(sync=True)
     mark_name = traitlets.Unicode(read_only=True).tag(sync=True)
@@ -61,13 +84,13 @@ class GameTape(PictureMixin, anywidget.AnyWidget):
     def __init__(
         self,
         games: Games | str,
-        values=None,
+        values: npt.ArrayLike | None = None,
         game: int = 0,
         *,
         value_name: str = "",
         limits: tuple[float, float] | None = None,
-        names=None,
-        marks=None,
+        names: Sequence[str] | None = None,
+        marks: npt.ArrayLike | None = None,
         mark_name: str = "marked",
         title: str = "One game, move by move",
         ply: int = 0,
@@ -114,13 +137,13 @@ class GameTape(PictureMixin, anywidget.AnyWidget):
         return f"GameTape({self.title!r}, {self.n_moves} moves{drawn})"
 
 
-def _digits(array) -> str:
+def _digits(array: np.ndarray) -> str:
     return "".join(str(int(digit)) for digit in np.asarray(array).ravel())
 
 
-def _rows(name: str, array, games: Games, game: int) -> np.ndarray:
+def _rows(name: str, given: Any, games: Games, game: int) -> np.ndarray:
     """The rows of one game, [n_plies, 64], from an array of one game or of all of them."""
-    array = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+    array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
     plies = engine.n_plies(games.board_size)
     if array.shape == (len(games), plies, 64):
         array = array[game]
@@ -135,9 +158,23 @@ def _rows(name: str, array, games: Games, game: int) -> np.ndarray:
     return array
 
 
-def heat_limits(values: np.ndarray, limits, names) -> tuple[float, float]:
-    """The limits of a heat map of floats: those given, or the least and the greatest value, made symmetric
-    about 0 where they have both signs. Raises OthelloEduError for values or limits that no heat map can show.
+def heat_limits(
+    values: np.ndarray, limits: tuple[float, float] | None, names: Sequence[str] | None
+) -> tuple[float, float]:
+    """The limits of a heat map of floats.
+
+    Args:
+        values: float, of any shape; NaN where there is no value.
+        limits: Those wanted; None for the least and the greatest value, made symmetric about 0 where they
+            have both signs.
+        names: Must be None: only labels have names.
+
+    Raises:
+        OthelloEduError: For values or limits that no heat map can show.
+
+    Example:
+        >>> heat_limits(np.array([-1.0, 0.5, np.nan]), None, None)
+        (-1.0, 1.0)
     """
     if names is not None:
         raise OthelloEduError("names are for labels, and these values are floats: give integers, or no names")
@@ -160,15 +197,28 @@ def heat_limits(values: np.ndarray, limits, names) -> tuple[float, float]:
     return low, high
 
 
-def _encode_heat(values: np.ndarray, limits, names) -> dict:
+def _encode_heat(
+    values: np.ndarray, limits: tuple[float, float] | None, names: Sequence[str] | None
+) -> dict[str, Any]:
     low, high = heat_limits(values, limits, names)
     known = ~np.isnan(values)
     scaled = np.clip((np.where(known, values, low) - low) / (high - low), 0, 1) * (NO_VALUE - 1)
     return {"values": _base64(np.where(known, np.rint(scaled), NO_VALUE)), "limits": [low, high]}
 
 
-def label_names(values: np.ndarray, limits, names) -> list[str]:
-    """A name for each label 0, 1, …, by default its number. Raises OthelloEduError for what does not fit."""
+def label_names(
+    values: np.ndarray, limits: tuple[float, float] | None, names: Sequence[str] | None
+) -> list[str]:
+    """A name for each label 0, 1, …
+
+    Args:
+        values: int or bool, of any shape; -1 where there is no label.
+        limits: Must be None: only a heat map has limits.
+        names: Those wanted; None for the numbers.
+
+    Raises:
+        OthelloEduError: For labels that cannot be drawn, and too few or too many names.
+    """
     if limits is not None:
         raise OthelloEduError(
             "limits are for a heat map, and these values are labels: give floats, or no limits"
@@ -185,10 +235,12 @@ def label_names(values: np.ndarray, limits, names) -> list[str]:
     return names
 
 
-def _encode_labels(values: np.ndarray, limits, names) -> dict:
+def _encode_labels(
+    values: np.ndarray, limits: tuple[float, float] | None, names: Sequence[str] | None
+) -> dict[str, Any]:
     names = label_names(values, limits, names)
     return {"values": _base64(np.where(values < 0, NO_VALUE, values)), "names": names}
 
 
-def _base64(array) -> str:
+def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.asarray(array).astype(np.uint8).tobytes()).decode()

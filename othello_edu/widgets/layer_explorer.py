@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +22,9 @@ from .explorer_file import N_EXAMPLES, fingerprint
 from .modules import esm
 from .playable import PlayableGame
 
-N_STRONGEST = 6
+N_STRONGEST = 6  # features shown for each stage
 DRAWINGS = ("", "next", "paper", "proven", "refuted")
-_PROBABILITY_STEPS = 84
+_PROBABILITY_STEPS = 84  # 3 kinds times 85 values fit into the 256 of a byte
 
 
 class LayerExplorer(PlayableGame):
@@ -35,20 +36,46 @@ class LayerExplorer(PlayableGame):
     The network is one of three: `model`, in the kernel; `arrays`, computed before; or, with neither, the one
     that the book's site brings along.
 
-    model, probe: a network and a probe of all its stages, fitted on the 64 squares, or on those of its board
-    (`LinearProbe().fit(streams, contents)`). saes: an autoencoder for each stage, or {stage: autoencoder}, if
-    features are wanted. games: where to look for positions at which a feature is active. keep: let what the
-    model has along `moves` travel with the widget (about 45 kB), for pages without a kernel.
-    arrays: probabilities of empty, mine and theirs along `moves`, [n_stages, n_plies, 64, 3], and of each
-    square as the next move, [n_plies, 64], or None. board_size: for `arrays`; a model knows its own.
+    Args:
+        model: A network.
+        probe: A probe of all its stages, fitted on the 64 squares, or on those of its board
+            (`LinearProbe().fit(streams, contents)`).
+        saes: An autoencoder for each stage, or a mapping from stages to autoencoders, if features are wanted.
+        games: Where to look for positions at which a feature is active.
+        arrays: Instead of a model, probabilities along `moves`: of empty, mine and theirs, float [n_stages,
+            n_plies, 64, 3], and of each square as the next move, float [n_plies, 64], or None.
+        keep: Let what the model has along `moves` travel with the widget (about 45 kB), for pages without a
+            kernel.
+        moves: The game to begin with, a transcript.
+        ply: How many of its moves are on the board, all by default.
+        stage: The chosen one; the last by default.
+        compare: Another stage, -1 for none.
+        flip: A square whose disc is edited to the other colour, from the chosen stage on; "" for none. It
+            must be the square of a disc, and is dropped when the game takes that away.
+        drawing: What is drawn on the true board: "", "next", or a notion of stability, "paper", "proven",
+            "refuted".
+        library: Games to begin with, each with "name", "moves" and "ply".
+        board_size: For `arrays`; a model knows its own.
+        title: Shown above.
 
-    moves, ply: the game to begin with. stage: the chosen one; compare: another, -1 for none. flip: a square
-    whose disc is edited to the other colour, from the chosen stage on; "" for none. drawing: what is drawn on
-    the true board: "", "next", or a notion of stability, "paper", "proven", "refuted". library: games to
-    begin with, {"name": …, "moves": …, "ply": …}.
+    Raises:
+        OthelloEduError: Where probe, autoencoders, arrays and model do not fit each other, and as
+            `BoardWidget`.
+        IllegalMoveError: As `BoardWidget`.
 
-    Raises OthelloEduError where probe, autoencoders, arrays and model do not fit each other, and as
-    `BoardWidget`. `flip` must be the square of a disc; it is dropped when the game takes that away.
+    Example:
+        >>> import othello_edu as oe
+        >>> model = oe.GPT(oe.GPTConfig(board_size=4, n_layer=1, n_head=1, d_model=8))
+        >>> games = oe.random_games(50, seed=0, board_size=4)
+        >>> contents = oe.contents(oe.replay(games))[:, :-1]
+        >>> probe = LinearProbe().fit(oe.residual_streams(model, games), contents)
+        >>> explorer = LayerExplorer(model, probe, moves=games.transcript(0)[:8])
+        >>> explorer.stage, explorer.ply
+        (1, 4)
+
+    See Also:
+        Chapter 5, :doc:`/notebooks/05_linear_probes`; chapter 6, :doc:`/notebooks/06_does_it_use_its_board`;
+        and the page :doc:`/book/explorer`.
     """
 
     _esm = esm("layer_explorer.js")
@@ -75,7 +102,7 @@ class LayerExplorer(PlayableGame):
         compare: int = -1,
         flip: str = "",
         drawing: str = "",
-        library: Sequence[dict] = (),
+        library: Sequence[dict[str, Any]] = (),
         board_size: int = 8,
         title: str = "What the network believes",
     ):
@@ -83,7 +110,9 @@ class LayerExplorer(PlayableGame):
             raise OthelloEduError("give a model and a probe of its stages, or neither")
         if arrays is not None and model is not None:
             raise OthelloEduError("give a model or arrays, not both")
-        about, packed, n_stages = {"library": list(library)}, {}, 9
+        about: dict[str, Any] = {"library": list(library)}
+        packed: dict[str, Any] = {}
+        n_stages = 9  # of the site's network
         if model is not None:
             n_stages, board_size = model.n_stages, model.config.board_size
             probe = _on_grid(probe, board_size)
@@ -96,9 +125,10 @@ class LayerExplorer(PlayableGame):
                 if len(saes) != n_stages:
                     raise OthelloEduError(f"{len(saes)} autoencoders for {n_stages} stages: one for each")
                 saes = dict(enumerate(saes))
-            if not set(saes or ()) <= set(range(n_stages)):
+            stages = set(saes or ())
+            if not stages <= set(range(n_stages)):
                 raise OthelloEduError(
-                    f"autoencoders for stages {sorted(saes)}; there are 0 to {n_stages - 1}"
+                    f"autoencoders for stages {sorted(stages)}; there are 0 to {n_stages - 1}"
                 )
             about |= {"config": asdict(model.config), "context": model.config.n_ctx}
             about["network"] = fingerprint(model)
@@ -236,7 +266,7 @@ def _arrays_along(model, probe, moves):
     return probe.logits(cache["resid_post"][:, 0]).softmax(-1).numpy(), next_moves
 
 
-def _packed(moves, boards, next_moves=None) -> dict:
+def _packed(moves: str, boards: np.ndarray, next_moves: np.ndarray | None = None) -> dict[str, Any]:
     """The arrays of one line of moves, packed for `ArraysBackend` in `backends.js`.
 
     Of each square one byte: its likeliest kind, and that kind's probability in steps from a third to one.
@@ -261,5 +291,5 @@ def _packed(moves, boards, next_moves=None) -> dict:
     return packed
 
 
-def _base64(values) -> str:
+def _base64(values: np.ndarray) -> str:
     return base64.b64encode(values.tobytes()).decode()

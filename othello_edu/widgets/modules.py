@@ -21,14 +21,27 @@ _COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)
 
 
 def esm(name: str) -> str:
-    """A widget's module with all that it imports, as the ES module that anywidget wants."""
+    """A widget's module with all that it imports, as the ES module that anywidget wants.
+
+    Args:
+        name: Of the file, such as "board_widget.js"; it must export `render`.
+
+    Raises:
+        ValueError: As `bundle`.
+    """
     return f'{bundle(name)}\nexport default {{ render: modules["{name}"].render }};\n'
 
 
 def bundle(name: str) -> str:
     """A module with all that it imports, each once, as code that leaves their exports in `modules`.
 
-    What `name` itself exports is in `modules[name]`. Raises ValueError for a line that cannot be bundled.
+    What `name` itself exports is in `modules[name]`.
+
+    Args:
+        name: Of the file, such as "board_widget.js".
+
+    Raises:
+        ValueError: For a line that cannot be bundled.
     """
     order = []
 

@@ -1,6 +1,7 @@
 """The still picture that a widget leaves where no script runs: in print, and in a notebook's file."""
 
 import numpy as np
+import traitlets
 
 from ..board import PLAYER_NAMES, SQUARE_NAMES, Board
 from ..drawing import BoardPanel, boards_svg
@@ -8,7 +9,15 @@ from ..engine import BLACK, WHITE
 
 
 def describe_position(board: Board) -> str:
-    """A position in words: who moves, where the discs lie."""
+    """A position in words: who moves, where the discs lie.
+
+    Args:
+        board: The position.
+
+    Example:
+        >>> describe_position(Board.start())
+        'black to move. Black on e4, d5. White on d4, e5.'
+    """
     turn = "the game is over" if board.is_over else f"{PLAYER_NAMES[board.to_move]} to move"
     sentences = [f"{turn}."]
     for player in (BLACK, WHITE):
@@ -20,6 +29,12 @@ def describe_position(board: Board) -> str:
 
 class PictureMixin:
     """Mixin of a widget with `moves`, `ply`, `board_size`, `title`: it leaves a picture of its position."""
+
+    # Traits of the widget.
+    moves: traitlets.Unicode
+    ply: traitlets.Int
+    board_size: traitlets.Int
+    title: traitlets.Unicode
 
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)

@@ -1,5 +1,7 @@
 """What widgets with a board to play on share: a game, how many of its moves are played, and their checks."""
 
+from typing import Any
+
 import anywidget
 import traitlets
 from IPython import get_ipython
@@ -15,9 +17,18 @@ from .picture import PictureMixin
 class PlayableGame(PictureMixin, anywidget.AnyWidget):
     """A game that the reader and the kernel may both change.
 
-    moves: a transcript; ply: how many of its moves are on the board. Moves after `ply` are those that were
-    undone. Raises OthelloEduError for what does not fit, IllegalMoveError for a game that breaks the rules;
-    the widget is then as it was.
+    Moves after `ply` are those that were undone.
+
+    Args:
+        moves: A transcript.
+        board_size: 4, 6 or 8.
+        ply: How many of the moves are on the board; None for all.
+        title: Shown above.
+        **traits: Other traits of the widget, to be set when the game is there.
+
+    Raises:
+        OthelloEduError: For what does not fit; the widget is then as it was.
+        IllegalMoveError: For a game that breaks the rules; the widget is then as it was.
     """
 
     _css = css()
@@ -28,7 +39,7 @@ class PlayableGame(PictureMixin, anywidget.AnyWidget):
     title = traitlets.Unicode("").tag(sync=True)
     cell = traitlets.Int(0, read_only=True).tag(sync=True)  # the number of the cell that made it; 0: of none
 
-    def __init__(self, moves: str, board_size: int, ply: int | None, title: str, **traits):
+    def __init__(self, moves: str, board_size: int, ply: int | None, title: str, **traits: Any):
         check_board_size(board_size)
         super().__init__()
         with self.hold_sync():
@@ -46,7 +57,15 @@ class PlayableGame(PictureMixin, anywidget.AnyWidget):
         return Board.from_moves(self.moves[: 2 * self.ply], self.board_size)
 
     def play(self, move: str) -> None:
-        """Play a move such as "d3" from the position that is shown; what had been undone is forgotten."""
+        """Play a move from the position that is shown; what had been undone is forgotten.
+
+        Args:
+            move: The name of a square, such as "d3".
+
+        Raises:
+            OthelloEduError: For what is no square.
+            IllegalMoveError: For a move against the rules; the widget is then as it was.
+        """
         self.moves = self.moves[: 2 * self.ply] + square_name(parse_square(move))
         self.ply += 1
 
