@@ -1,6 +1,6 @@
 """Exercises that check themselves: a module for each chapter, two questions in each, `q1` and `q2`.
 
-In a notebook:
+In a notebook::
 
     from othello_edu.exercises import chapter_01
 
@@ -11,7 +11,7 @@ In a notebook:
     # chapter_01.q1.hint()
     # chapter_01.q1.solution()
 
-To add a chapter, write `chapter_NN.py` beside this file with two `Question` objects, `q1` and `q2`:
+To add a chapter, write `chapter_NN.py` beside this file with two `Question` objects, `q1` and `q2`::
 
     from ._question import Misconception, Question
 

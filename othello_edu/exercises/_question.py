@@ -16,6 +16,8 @@ from ..drawing import GREEN, GREY, VERMILLION
 
 
 class Outcome(StrEnum):
+    """What an answer is."""
+
     CORRECT = "correct"
     INCORRECT = "incorrect"
     NOT_ATTEMPTED = "not attempted"
@@ -23,19 +25,27 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Reply:
-    """What a question says: a heading with an icon, a text, and perhaps code. Shown as HTML in notebooks."""
+    """What a question says. Shown as HTML in notebooks.
+
+    Attributes:
+        heading: One line, with an icon.
+        text: A few sentences; `code` in backticks.
+        code: What stands below the text, if anything.
+        outcome: Of an answer; None for hints and solutions.
+    """
 
     heading: str
     text: str
     code: str = ""
-    outcome: Outcome | None = None  # None for hints and solutions
+    outcome: Outcome | None = None
 
     def __repr__(self) -> str:
         return "\n\n".join(part for part in (self.heading, textwrap.fill(self.text, 88), self.code) if part)
 
     def _repr_html_(self) -> str:
         # The text keeps the colour of the page, so that it can be read on a light and on a dark one.
-        edge = {Outcome.CORRECT: GREEN, Outcome.INCORRECT: VERMILLION}.get(self.outcome, GREY)
+        colours: dict[Outcome | None, str] = {Outcome.CORRECT: GREEN, Outcome.INCORRECT: VERMILLION}
+        edge = colours.get(self.outcome, GREY)
         text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(self.text))
         code = f"<pre><code>{escape(self.code)}</code></pre>" if self.code else ""
         return (
@@ -48,8 +58,9 @@ class Reply:
 class Misconception:
     """A wrong answer that someone gives for a reason, and what to tell them.
 
-    example: the wrong answer itself, a value or a function. It is how the misconception is recognised.
-    explanation: names what the answer assumes and why that fails, without giving the answer away.
+    Attributes:
+        example: The wrong answer itself, a value or a function. It is how the misconception is recognised.
+        explanation: Names what the answer assumes and why that fails, without giving the answer away.
     """
 
     example: Any
@@ -60,15 +71,32 @@ class Misconception:
 class Question:
     """One exercise: `check(answer)`, `hint()`, `solution()`.
 
-    title: as on the exercise's card in the chapter.
-    answer: the right answer: a value, or a function that is tried on hidden `cases`.
-    cases: for functions, the arguments of each call, a tuple each.
-    misconceptions: wrong answers with their names; an answer that gives the same as one of them, in every
-        case, is taken to share its reason.
-    advice, why: texts of the hint and of the solution; `code` in backticks.
-    code: what the solution shows where the answer is a value (a function shows its own source).
-    tolerance: relative and absolute, of numbers and arrays.
-    same: `same(given, expected) -> bool`, where plain comparison is not enough.
+    Attributes:
+        title: As on the exercise's card in the chapter.
+        answer: The right answer, a value, or a function that is tried on hidden `cases`.
+        advice: Text of the hint; `code` in backticks.
+        why: Text of the solution; `code` in backticks.
+        misconceptions: Wrong answers with what to say to them; an answer that gives the same as one of them,
+            in every case, is taken to share its reason.
+        cases: For functions, the arguments of each call, a tuple each.
+        code: What the solution shows where the answer is a value (a function shows its own source).
+        tolerance: Relative and absolute, of numbers and arrays.
+        same: `same(given, expected) -> bool`, where plain comparison is not enough.
+
+    Example:
+        >>> question = Question(
+        ...     title="Squares of a board",
+        ...     answer=64,
+        ...     advice="Count one side.",
+        ...     why="Eight rows of eight squares.",
+        ...     misconceptions=[Misconception(16, "You added the sides.")],
+        ... )
+        >>> question.check(16)
+        ✗ Incorrect
+        <BLANKLINE>
+        You added the sides.
+        >>> question.check(64).outcome
+        <Outcome.CORRECT: 'correct'>
     """
 
     title: str
@@ -81,8 +109,13 @@ class Question:
     tolerance: float = 1e-6
     same: Callable[[Any, Any], bool] | None = None
 
-    def check(self, answer=None) -> Reply:
-        """Correct, incorrect (with the likely misconception), or not attempted (None, or `...`)."""
+    def check(self, answer: Any = None) -> Reply:
+        """Judge an answer: correct, incorrect (with the likely misconception), or not attempted.
+
+        Args:
+            answer: A value or a function, as the question asks; None or `...` is no attempt. Whatever an
+                answer raises makes it incorrect, and is shown.
+        """
         if _is_blank(answer):
             return self._not_attempted()
         if callable(self.answer) and not callable(answer):
@@ -119,16 +152,16 @@ class Question:
     def _calls(self) -> Sequence[tuple | None]:
         return self.cases if callable(self.answer) else (None,)
 
-    def _results(self, answer) -> list:
+    def _results(self, answer: Any) -> list:
         return [_call(answer, case) for case in self._calls()]
 
-    def _agree(self, actual, expected) -> bool:
+    def _agree(self, actual: Any, expected: Any) -> bool:
         try:
             return bool((self.same or self._plainly_same)(actual, expected))
         except (TypeError, ValueError, RuntimeError, OverflowError):  # another kind of thing altogether
             return False
 
-    def _plainly_same(self, actual, expected) -> bool:
+    def _plainly_same(self, actual: Any, expected: Any) -> bool:
         if isinstance(expected, str):
             return actual.strip().lower() == expected.lower() if isinstance(actual, str) else False
         if isinstance(expected, set | frozenset):
@@ -138,8 +171,9 @@ class Question:
         actual, expected = _array(actual), _array(expected)
         if expected.dtype.kind not in "biuf":
             return actual.shape == expected.shape and bool((actual == expected).all())
-        tolerance = {"rtol": self.tolerance, "atol": self.tolerance, "equal_nan": True}
-        return actual.shape == expected.shape and np.allclose(actual, expected, **tolerance)
+        return actual.shape == expected.shape and np.allclose(
+            actual, expected, rtol=self.tolerance, atol=self.tolerance, equal_nan=True
+        )
 
     def _not_attempted(self) -> Reply:
         how = "write your function" if callable(self.answer) else "put your answer in place of `None`"
@@ -161,20 +195,20 @@ def _incorrect(text: str) -> Reply:
     return Reply("✗ Incorrect", text, outcome=Outcome.INCORRECT)
 
 
-def _is_blank(answer) -> bool:
+def _is_blank(answer: Any) -> bool:
     return answer is None or answer is Ellipsis
 
 
-def _call(answer, case: tuple | None):
+def _call(answer: Any, case: tuple | None) -> Any:
     """The result of one hidden case, on copies: a student's function may change its arguments."""
     return answer if case is None else answer(*copy.deepcopy(case))
 
 
-def _array(value) -> np.ndarray:
+def _array(value: Any) -> np.ndarray:
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
-def _short(value) -> str:
+def _short(value: Any) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) <= 120 else text[:117] + "…"
 
