@@ -83,7 +83,7 @@ def sample_cases(
     rng = np.random.default_rng(seed)
     squares = move_squares(positions.board_size)[1:]
     drawn: list[tuple] = []
-    movers = positions.to_move.copy()
+    movers = positions.to_move.copy()  # 0 where nothing may be drawn
     movers[:, : plies[0]] = 0
     movers[:, plies[1] + 1 :] = 0
     candidates = np.argwhere((movers > 0)[..., None] & (positions.boards > 0))
@@ -187,7 +187,7 @@ def probe_edits(
         gain = (reading * direction).sum(-1)  # how much the margin grows with a push by one `direction`
 
         def move(x):
-            margin = (x[rows, ply] * reading).sum(-1) + offset
+            margin = (x[rows, ply] * reading).sum(-1) + offset  # below 0: the probe prefers `before`
             size = torch.where((margin < 0) & (gain > 0), -(1 + strength) * margin / gain, 0.0)
             return _pushed(x, cases, size[:, None] * direction)
 

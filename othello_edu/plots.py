@@ -196,23 +196,23 @@ def show_board(
         legal = board_or_contents.legal_moves if legal is None else legal
         discs = board_or_contents.contents
     else:
-        discs = _of_squares("the contents of a board", board_or_contents)
+        discs = _values_of_squares("the contents of a board", board_or_contents)
     ax = _board_axes(ax, board_size, title, colour_bar=values is not None)
     if values is None:
         for square in playable_squares(board_size):
-            ax.add_patch(_square(square, facecolor=drawing.FELT, zorder=0))
+            ax.add_patch(_square_patch(square, facecolor=drawing.FELT, zorder=0))
     else:
-        values = _of_squares("values", values, float)
+        values = _values_of_squares("values", values, float)
         _heat(ax, values, board_size, label, *_limits([values], board_size))
     for square in playable_squares(board_size):
         _draw_disc(ax, square, discs[square])
-    for square in _squares(legal):
+    for square in _parse_squares(legal):
         ax.add_patch(Circle(_centre(square), drawing.LEGAL_RADIUS, facecolor=drawing.LEGAL_DOT, zorder=3))
     if isinstance(marks, Mapping):
         for square, text in marks.items():
             _write(ax, parse_square(square), str(text), discs)
     elif marks is not None:
-        x, y = np.array([_centre(square) for square in _squares(marks)]).reshape(-1, 2).T
+        x, y = np.array([_centre(square) for square in _parse_squares(marks)]).reshape(-1, 2).T
         ax.scatter(x, y, 46, YELLOW, marker="D", edgecolors=INK, linewidths=1, zorder=4)
     return ax
 
@@ -249,7 +249,7 @@ def board_heatmap(
     See Also:
         Chapter 5, :doc:`/notebooks/05_linear_probes`.
     """
-    values = _of_squares("values", values, float)
+    values = _values_of_squares("values", values, float)
     ax = _board_axes(ax, board_size, title, colour_bar=True)
     _heat(ax, values, board_size, label, *_limits([values], board_size, vmin, vmax), cmap)
     return ax
@@ -286,7 +286,7 @@ def board_heatmaps(
     See Also:
         Chapter 5, :doc:`/notebooks/05_linear_probes`.
     """
-    maps = [_of_squares("values", values, float) for values in list_of_values]
+    maps = [_values_of_squares("values", values, float) for values in list_of_values]
     titles_of_maps = [None] * len(maps) if titles is None else list(titles)
     if not maps or len(titles_of_maps) != len(maps):
         raise OthelloEduError(f"{len(maps)} heat maps have {len(titles_of_maps)} titles: give one each")
@@ -302,7 +302,7 @@ def board_heatmaps(
         image = _heat(ax, values, board_size, None, low, high, cmap, colour_bar=False)
     for ax in axes.flat[len(maps) :]:
         ax.set_visible(False)
-    _colour_bar(image, list(axes.flat), label, _of_counts(list_of_values))
+    _colour_bar(image, list(axes.flat), label, _are_counts(list_of_values))
     return fig
 
 
@@ -423,7 +423,7 @@ def _line(ax, x, name, values, interval, color, **style):
         ax.fill_between(x, *interval, color=color, alpha=0.2, linewidth=0)
 
 
-def _of_squares(what: str, given: Any, dtype: npt.DTypeLike | None = None) -> np.ndarray:
+def _values_of_squares(what: str, given: Any, dtype: npt.DTypeLike | None = None) -> np.ndarray:
     """A NumPy array [64] of something array-like or a tensor; `what` names it in a refusal."""
     array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given, dtype)
     if array.shape != (64,):
@@ -431,10 +431,10 @@ def _of_squares(what: str, given: Any, dtype: npt.DTypeLike | None = None) -> np
     return array
 
 
-def _squares(squares: Iterable[str | int] | None) -> list[int]:
+def _parse_squares(squares: Iterable[str | int] | None) -> list[int]:
     """Numbers of squares given as names, as numbers, or as bool [64]."""
     if isinstance(squares, np.ndarray) and squares.dtype == np.bool_:
-        squares = np.flatnonzero(_of_squares("a mask of squares", squares)).tolist()
+        squares = np.flatnonzero(_values_of_squares("a mask of squares", squares)).tolist()
     return [parse_square(square) for square in (() if squares is None else squares)]
 
 
@@ -442,7 +442,7 @@ def _centre(square: int) -> tuple[int, int]:
     return square % 8, square // 8
 
 
-def _square(square: int, **style: Any) -> Rectangle:
+def _square_patch(square: int, **style: Any) -> Rectangle:
     x, y = _centre(square)
     return Rectangle((x - 0.5, y - 0.5), 1, 1, **{"edgecolor": drawing.LINE, "linewidth": 0.8, **style})
 
@@ -474,7 +474,7 @@ def _draw_disc(ax: Axes, square: int, disc: int) -> None:
         ax.add_patch(Circle(_centre(square), outer, facecolor=drawing.RING, linewidth=0, zorder=2))
         ax.add_patch(Circle(_centre(square), inner, facecolor=drawing.WHITE_DISC, linewidth=0, zorder=2.1))
     elif disc != EMPTY:
-        ax.add_patch(_square(square, facecolor=PALE, hatch="////", edgecolor=GREY, zorder=1))
+        ax.add_patch(_square_patch(square, facecolor=PALE, hatch="////", edgecolor=GREY, zorder=1))
 
 
 def _write(ax: Axes, square: int, text: str, discs: np.ndarray) -> None:
@@ -505,14 +505,14 @@ def _heat(ax, values, board_size, label, low, high, cmap=None, colour_bar=True):
     image = ax.imshow(shown, cmap, Normalize(low, high), extent=(*ends, *ends[::-1]), zorder=0.5)
     for square in playable_squares(board_size):
         if not np.isfinite(values[square]):
-            ax.add_patch(_square(square, facecolor=PALE, hatch="////", edgecolor=GREY, zorder=1))
-        ax.add_patch(_square(square, fill=False, edgecolor=drawing.WHITE_LINE, zorder=1.5))
+            ax.add_patch(_square_patch(square, facecolor=PALE, hatch="////", edgecolor=GREY, zorder=1))
+        ax.add_patch(_square_patch(square, fill=False, edgecolor=drawing.WHITE_LINE, zorder=1.5))
     if colour_bar:
-        _colour_bar(image, ax, label, _of_counts([values]))
+        _colour_bar(image, ax, label, _are_counts([values]))
     return image
 
 
-def _of_counts(maps: Sequence[npt.ArrayLike] | np.ndarray) -> bool:
+def _are_counts(maps: Sequence[npt.ArrayLike] | np.ndarray) -> bool:
     """Whether the values count something: integers, or whole numbers some of which are above 1."""
     arrays = [np.asarray(values) for values in maps]
     known = np.concatenate([values[np.isfinite(values)] for values in arrays])
@@ -520,7 +520,7 @@ def _of_counts(maps: Sequence[npt.ArrayLike] | np.ndarray) -> bool:
     return whole or all(np.issubdtype(values.dtype, np.integer) for values in arrays)
 
 
-def _colour_bar(image: AxesImage, ax: Axes | list[Axes], label: str | None, of_counts: bool) -> None:
-    ticks = MaxNLocator(integer=True) if of_counts else None
+def _colour_bar(image: AxesImage, ax: Axes | list[Axes], label: str | None, are_counts: bool) -> None:
+    ticks = MaxNLocator(integer=True) if are_counts else None
     bar = image.figure.colorbar(image, ax=ax, label=label or "", shrink=0.8, pad=0.03, ticks=ticks)
     bar.outline.set_visible(False)

@@ -88,8 +88,8 @@ def _rank(column, ranks):
 
 
 def _rank_columns(columns, ranks):
-    for column, its_ranks in zip(columns, ranks, strict=True):
-        _rank(column, its_ranks)
+    for column, ranks_of_column in zip(columns, ranks, strict=True):
+        _rank(column, ranks_of_column)
 
 
 def _wins(
@@ -220,19 +220,19 @@ def _weighted_wins(values, labels, groups, games, weights, wins, pairs):
         start = 0
         while start < len(values):
             group, end = groups[start], start
-            below = above = 0.0  # weights of false and of true rows met so far
+            sum_true = sum_false = 0.0  # weights of the rows of this group so far
             while end < len(values) and groups[end] == group:
-                value, true, false = values[end], 0.0, 0.0
+                value, tied_true, tied_false = values[end], 0.0, 0.0  # weights of the rows with this value
                 while end < len(values) and groups[end] == group and values[end] == value:
                     if labels[end]:
-                        true += weight[games[end]]
+                        tied_true += weight[games[end]]
                     else:
-                        false += weight[games[end]]
+                        tied_false += weight[games[end]]
                     end += 1
-                won += true * (below + false / 2)
-                below += false
-                above += true
-            compared += below * above
+                won += tied_true * (sum_false + tied_false / 2)
+                sum_false += tied_false
+                sum_true += tied_true
+            compared += sum_false * sum_true
             start = end
         wins[draw], pairs[draw] = won, compared
 

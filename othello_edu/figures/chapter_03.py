@@ -27,14 +27,14 @@ def data_flow(names: Sequence[str]) -> Axes:
     """
     _, ax = plt.subplots(figsize=(8.2, 3.4))
     at_attention, at_mlp = [1.9, 4.3], [3.0, 5.4]
-    red = {"arrowstyle": "->", "color": plots.VERMILLION, "alpha": 0.8}
+    red_arrow = {"arrowstyle": "->", "color": plots.VERMILLION, "alpha": 0.8}
     for row, name in enumerate(names):
         ax.plot([0.7, 6.5], [row, row], color=plots.BLUE, linewidth=2.5, zorder=1)
         ax.text(0.55, row, f"{name} at {row + 1}", ha="right", va="center")
         ax.text(6.65, row, f"guess of move {row + 2}", va="center")
         for x in at_attention:
             for earlier in range(row + 1):
-                ax.annotate("", (x + 0.15, row - 0.1), (x - 0.65, earlier), arrowprops=red)
+                ax.annotate("", (x + 0.15, row - 0.1), (x - 0.65, earlier), arrowprops=red_arrow)
         for x in at_attention + at_mlp:
             ax.plot(x + 0.2, row, "P", color=plots.INK, markersize=8, zorder=3)
         for x in at_mlp:
@@ -137,8 +137,8 @@ def shares_of_heads(shares: Mapping[str, Sequence[float]], equal: float, n_head:
         n_head: Heads of one block.
     """
     _, ax = plt.subplots(figsize=(7.4, 3))
-    looks = [(plots.ORANGE, "///"), (plots.BLUE, ""), (plots.GREY, "...")]
-    for at, ((label, share), (colour, hatch)) in enumerate(zip(shares.items(), looks, strict=True)):
+    fills = [(plots.ORANGE, "///"), (plots.BLUE, ""), (plots.GREY, "...")]
+    for at, ((label, share), (colour, hatch)) in enumerate(zip(shares.items(), fills, strict=True)):
         x = np.arange(len(share)) + 0.27 * (at - 1)
         ax.bar(x, share, 0.27, label=label, color=colour, hatch=hatch)
     ax.axhline(equal, color=plots.INK, linestyle="--", label="equal shares")

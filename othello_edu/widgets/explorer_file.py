@@ -71,7 +71,7 @@ def explorer_file(
         "network": fingerprint(model),
         "config": asdict(model.config),
         "context": model.config.n_ctx,
-        "k": getattr(saes[0], "k", 0),
+        "k": getattr(saes[0], "k", 0),  # of TopK; 0 for the paper's kind
         "n_examples": N_EXAMPLES,
         "library": list(library),
     }

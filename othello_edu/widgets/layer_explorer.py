@@ -85,7 +85,7 @@ class LayerExplorer(PlayableGame):
     flip = traitlets.Unicode("").tag(sync=True)  # a square whose disc is edited in the residual stream
     drawing = traitlets.Unicode("").tag(sync=True)
     about = traitlets.Dict(read_only=True).tag(sync=True)  # of the kernel's network; empty: the page's
-    given = traitlets.Dict(read_only=True).tag(sync=True)  # arrays: see `_packed`
+    given = traitlets.Dict(read_only=True).tag(sync=True)  # the arrays, as `_packed` packs them; or empty
 
     def __init__(
         self,
@@ -211,6 +211,7 @@ class LayerExplorer(PlayableGame):
         if edit is not None:
             square, to, first = int(edit["square"]), int(edit["to"]), int(edit["from"])
             nothing = np.zeros((1, self._model.config.vocab_size), bool)
+            # Game, ply, square, contents before and after; which moves are legal plays no part here.
             row = [np.array([value]) for value in (0, len(moves) - 1, square, 3 - to, to)]
             case = Cases(*row, nothing, nothing)
             edits = probe_edits(self._probe, case, range(first, self._model.n_stages))
@@ -250,7 +251,7 @@ def _on_grid(probe, board_size):
         return probe
     n_stages, _, n_classes, d_model = probe.weight.shape
     weight, bias = torch.zeros(n_stages, 64, n_classes, d_model), torch.zeros(n_stages, 64, n_classes)
-    bias[..., 0] = 50
+    bias[..., 0] = 50  # a logit: beside two of 0, a probability of 1
     weight[:, squares], bias[:, squares] = probe.weight, probe.bias
     return LinearProbe.from_weights(weight, bias)
 
