@@ -60,8 +60,8 @@ book: $(INSTALLED)  ## execute every notebook and build the site; a failing cell
 
 test: test-package test-notebooks  ## run all tests: the package, the site, every notebook
 
-test-package: $(INSTALLED)  ## run the tests of the package and of the site
-	$(PYTEST) tests
+test-package: $(INSTALLED)  ## run the tests of the package and of the site, and the examples in docstrings
+	$(PYTEST) --doctest-modules othello_edu tests
 
 # One thread for each worker: two kernels that each ask for every core slow each other down.
 test-notebooks: $(INSTALLED)  ## run every notebook and compare the outputs that cannot vary
