@@ -1,4 +1,8 @@
-"""`Board`: one immutable position that a person can read, print and play on; squares and notation."""
+"""`Board`: one immutable position that a person can read, print and play on; squares and notation.
+
+See Also:
+    Chapter 1, :doc:`/notebooks/01_the_game`.
+"""
 
 import re
 from collections.abc import Iterable
@@ -6,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from . import checks, engine
 from .drawing import BoardPanel, boards_svg
@@ -19,7 +24,15 @@ DISC_MARKS = ".XO"  # empty, black, white: the field's usual letters
 
 
 def square_name(square: int) -> str:
-    """`0 -> "a1"`, `7 -> "h1"`, `63 -> "h8"`: letter = column, digit = row."""
+    """The name of a `square`: `0 -> "a1"`, `7 -> "h1"`, `63 -> "h8"`; letter = column, digit = row.
+
+    Raises:
+        OthelloEduError: for what is no integer 0..63.
+
+    Example:
+        >>> square_name(37)
+        'f5'
+    """
     square = checks.integer("square", square)
     if not 0 <= square < 64:
         raise OthelloEduError(f"square {square} is not on the board: squares are numbered 0 to 63")
@@ -27,7 +40,15 @@ def square_name(square: int) -> str:
 
 
 def parse_square(square: str | int) -> int:
-    """`"f5" -> 37`. An integer 0..63 is returned as it is; anything else raises OthelloEduError."""
+    """The number of a `square`: `"f5" -> 37`. An integer 0..63 is returned as it is.
+
+    Raises:
+        OthelloEduError: for anything else.
+
+    Example:
+        >>> parse_square("f5")
+        37
+    """
     if isinstance(square, str):
         if square.lower() in SQUARE_NAMES:
             return SQUARE_NAMES.index(square.lower())
@@ -55,10 +76,19 @@ _SQUARES = {name: square for square, name in enumerate(SQUARE_NAMES)}
 def parse_transcript(text: str) -> tuple[list[int], list[int]]:
     """Squares of one game as people write it, and before which ply each written pass stands.
 
-    Squares in any case, together or apart (spaces, `,` `;` `|` `-`), with or without move numbers (`1.`),
-    passes (`--`, `pa`, `ps`, `pass`), a result at the end (`40-24`, `1-0`, `1/2-1/2`, `*`) and a comment
-    (`#` to the end of the line). Raises OthelloEduError naming the ply and the word; whether moves and
-    passes are legal only playing them can tell.
+    Whether moves and passes are legal only playing them can tell.
+
+    Args:
+        text: squares in any case, together or apart (spaces, `,` `;` `|` `-`), with or without move numbers
+            (`1.`), passes (`--`, `pa`, `ps`, `pass`), a result at the end (`40-24`, `1-0`, `1/2-1/2`, `*`)
+            and a comment (`#` to the end of the line).
+
+    Raises:
+        OthelloEduError: names the ply and the word.
+
+    Example:
+        >>> parse_transcript("1. f5 d6 2. C3 40-24")
+        ([37, 43, 18], [])
     """
     if not isinstance(text, str):
         raise OthelloEduError(f"a transcript is text such as 'f5d6c3', not {type(text).__name__}")
@@ -81,13 +111,20 @@ def parse_transcript(text: str) -> tuple[list[int], list[int]]:
 def passes_allowed(before: int, after: int) -> int:
     """How many passes may be written behind a move: that which the rules force, or both at the end.
 
-    before, after: the player to move before and after it, as in `Board.to_move`.
+    Args:
+        before: the player to move before it, as in `Board.to_move`.
+        after: the player to move after it.
     """
     return 2 if after == EMPTY else int(before == after)
 
 
-def squares_of(bits: int) -> tuple[int, ...]:
-    """Squares set in a bitboard, ascending."""
+def squares_of(bits: int | np.uint64) -> tuple[int, ...]:
+    """Squares set in a bitboard, `bits`, ascending.
+
+    Example:
+        >>> squares_of(0b1001)
+        (0, 3)
+    """
     bits = checks.integer("bits", bits, 0, 2**64 - 1)
     return tuple(square for square in range(64) if bits >> square & 1)
 
@@ -96,7 +133,33 @@ def squares_of(bits: int) -> tuple[int, ...]:
 class Board:
     """One position: who has which squares, and who is to move. Playing returns a new Board.
 
-    black, white: bitboards (bit `s` is square `s`). to_move: 1 black, 2 white, 0 game over.
+    Attributes:
+        black: bitboard of black's discs (bit `s` is square `s`).
+        white: bitboard of white's discs.
+        to_move: 1 black, 2 white, 0 game over.
+        board_size: 4, 6 or 8; smaller boards sit in the middle of the 8x8 grid.
+
+    Raises:
+        OthelloEduError: where two discs share a square, or one is outside the board.
+
+    Example:
+        >>> board = Board.start().play("f5")
+        >>> board.legal_moves
+        ('f4', 'd6', 'f6')
+        >>> print(board)
+          a b c d e f g h
+        1 . . . . . . . .
+        2 . . . . . . . .
+        3 . . . . . . . .
+        4 . . . O X · . .
+        5 . . . X X X . .
+        6 . . . · . · . .
+        7 . . . . . . . .
+        8 . . . . . . . .
+        white to move  X 4  O 1
+
+    See Also:
+        Chapter 1, :doc:`/notebooks/01_the_game`.
     """
 
     black: int
@@ -123,20 +186,36 @@ class Board:
 
     @classmethod
     def start(cls, board_size: int = 8) -> "Board":
-        """The start: d4 and e5 white, e4 and d5 black, black to move."""
+        """The start: d4 and e5 white, e4 and d5 black, black to move.
+
+        Args:
+            board_size: 4, 6 or 8.
+        """
         check_board_size(board_size)
         return cls(int(engine.START_BLACK), int(engine.START_WHITE), BLACK, board_size)
 
     @classmethod
     def parse(cls, text: str, to_move: int | None = None, board_size: int = 8) -> "Board":
-        """Read a picture of a board: X or * black, O or 0 white, `.`, `-` or `·` empty, rows from the top.
+        """Read a picture of a board, as `print(board)` writes it.
 
-        Reads back what `print(board)` writes. If neither `to_move` nor the picture's last line
-        ("white to move") says whose turn it is, black moves; a player without a move is skipped.
+        Args:
+            text: X or `*` black, O or 0 white, `.`, `-` or `·` empty, rows from the top.
+            to_move: 1 black, 2 white, 0 game over. If neither this nor the picture's last line ("white to
+                move") says whose turn it is, black moves; a player without a move is skipped.
+            board_size: 4, 6 or 8.
+
+        Raises:
+            OthelloEduError: for a picture of another size, or of something else.
+
+        Example:
+            >>> board = Board.start(4)
+            >>> Board.parse(str(board), board_size=4) == board
+            True
         """
         size = check_board_size(board_size)
         checks.kind_of("text", text, str, "the picture of a board, one line a row")
-        cells, stated = [], None
+        cells: list[str] = []
+        stated = None
         for line in text.strip().splitlines():
             line = "".join(line.split()).lower()
             if line.startswith(("black", "white", "gameover")):
@@ -157,8 +236,17 @@ class Board:
         return cls.from_contents(contents, to_move, size)
 
     @classmethod
-    def from_contents(cls, contents, to_move: int = BLACK, board_size: int = 8) -> "Board":
-        """From int [64] of 0 empty, 1 black, 2 white. A player without a move is skipped."""
+    def from_contents(cls, contents: npt.ArrayLike, to_move: int = BLACK, board_size: int = 8) -> "Board":
+        """The position with these discs.
+
+        Args:
+            contents: int [64], 0 empty, 1 black, 2 white.
+            to_move: 1 black, 2 white, 0 game over. A player without a move is skipped.
+            board_size: 4, 6 or 8.
+
+        Raises:
+            OthelloEduError: for what is no board of this size, and if a game that is said to be over is not.
+        """
         contents = checks.array("contents", contents)
         if contents.shape != (64,):
             raise OthelloEduError(f"a board has shape (64,), not {contents.shape}")
@@ -181,10 +269,20 @@ class Board:
         return board
 
     @classmethod
-    def from_moves(cls, moves, board_size: int = 8) -> "Board":
-        """The position after a transcript (see `parse_transcript`) or a sequence of squares or names.
+    def from_moves(cls, moves: str | Iterable[str | int], board_size: int = 8) -> "Board":
+        """The position after these moves.
 
-        Raises IllegalMoveError for a move, or a pass that a transcript writes, against the rules.
+        Args:
+            moves: a transcript (see `parse_transcript`) or a sequence of squares or names.
+            board_size: 4, 6 or 8.
+
+        Raises:
+            IllegalMoveError: for a move, or a pass that a transcript writes, against the rules.
+            OthelloEduError: for what are no moves.
+
+        Example:
+            >>> Board.from_moves("f5d6c3").legal_moves
+            ('d3', 'f3', 'f4', 'g5')
         """
         checks.kind_of("moves", moves, Iterable, "a transcript, or squares in the order played")
         moves, passes = parse_transcript(moves) if isinstance(moves, str) else (moves, [])
@@ -216,6 +314,7 @@ class Board:
 
     @cached_property
     def legal_bits(self) -> int:
+        """Bitboard of the squares where the player to move may play."""
         if self.to_move == EMPTY:
             return 0
         return int(engine.legal_moves(*self._own_and_opponent(), engine.PLAYABLE[self.board_size]))
@@ -232,28 +331,36 @@ class Board:
 
     @property
     def contents(self) -> np.ndarray:
-        """int8 [64]: 0 empty, 1 black, 2 white."""
+        """The discs, int8 [64]: 0 empty, 1 black, 2 white."""
         board = np.zeros(64, np.int8)
         board[list(squares_of(self.black))] = BLACK
         board[list(squares_of(self.white))] = WHITE
         return board
 
     def count(self, player: int) -> int:
-        """Number of discs of a player (1 black, 2 white), or of empty playable squares (0)."""
+        """Number of discs of a `player` (1 black, 2 white), or of empty playable squares (0)."""
         player = checks.integer("player", player, EMPTY, WHITE)
         if player == EMPTY:
             return self.board_size**2 - self.count(BLACK) - self.count(WHITE)
         return (self.black if player == BLACK else self.white).bit_count()
 
     def flips(self, square: str | int) -> tuple[str, ...]:
-        """Names of the discs that the player to move would turn over by playing here."""
+        """Names of the discs that the player to move would turn over by playing on a `square`.
+
+        Raises:
+            IllegalMoveError: where that is no legal move.
+        """
         square = self._require_legal(square)
         return tuple(
             SQUARE_NAMES[s] for s in squares_of(engine.flips(U(1 << square), *self._own_and_opponent()))
         )
 
     def play(self, square: str | int) -> "Board":
-        """The position after this move, passes included. Raises IllegalMoveError with the board."""
+        """The position after a move on `square`, passes included.
+
+        Raises:
+            IllegalMoveError: says why the move is none, and shows the board.
+        """
         square = self._require_legal(square)
         own, opp = self._own_and_opponent()
         move = U(1 << square)
@@ -303,7 +410,7 @@ class Board:
         return self.svg()
 
     def svg(self, width: int = 320) -> str:
-        """The board as SVG: discs, names of squares, and a dot on every legal move. width: in pixels."""
+        """The board as SVG, `width` pixels wide: discs, names of squares, and a dot on every legal move."""
         checks.integer("width", width, 1)
         state = "game over" if self.is_over else f"{PLAYER_NAMES[self.to_move]} to move"
         description = f"Othello board: black {self.count(BLACK)}, white {self.count(WHITE)}, {state}"

@@ -46,8 +46,12 @@ _LETTER, _LEADING = 8, 18  # a caption's letter, rather too wide than too narrow
 class BoardPanel(NamedTuple):
     """One board of a picture.
 
-    contents [64]: 0 empty, 1 black, 2 white. caption: above it, on as many lines as it needs. last: the
-    square played last, if it should be marked. legal: squares with a dot. opacity [64]: of each disc, 0 to 1.
+    Attributes:
+        contents: int [64], 0 empty, 1 black, 2 white.
+        caption: above the board, on as many lines as it needs.
+        last: the square played last, if it should be marked.
+        legal: squares with a dot.
+        opacity: float [64], of each disc, 0 to 1; None for 1 everywhere.
     """
 
     contents: np.ndarray
@@ -66,8 +70,17 @@ def boards_svg(
 ) -> str:
     """Boards as one SVG picture, on the light ground of all figures.
 
-    description: what the picture shows, for those who cannot see it. per_row: how many boards stand side by
-    side. width: of the whole, in pixels; by default a square has 40.
+    Args:
+        panels: the boards, in reading order.
+        description: what the picture shows, for those who cannot see it.
+        board_size: of all of them.
+        per_row: how many boards stand side by side.
+        width: of the whole, in pixels; by default a square has 40.
+
+    Example:
+        >>> panel = BoardPanel(np.zeros(64, int), caption="nothing yet")
+        >>> boards_svg([panel], "an empty board")[:4]
+        '<svg'
     """
     side = _STEP * board_size
     captions = [textwrap.wrap(panel.caption, side // _LETTER) for panel in panels]
@@ -94,7 +107,10 @@ def boards_svg(
 def board_elements(panel: BoardPanel, board_size: int = 8, step: int = _STEP) -> list[str]:
     """The SVG elements of one board, its corner at (0, 0), the names of its lines outside of it.
 
-    step: pixels a square.
+    Args:
+        panel: the board.
+        board_size: side of the board that is drawn.
+        step: pixels a square.
     """
     first, side = (8 - board_size) // 2, step * board_size
     grid = "".join(f"M0 {step * k}h{side}M{step * k} 0v{side}" for k in range(board_size + 1))
@@ -122,7 +138,15 @@ def board_elements(panel: BoardPanel, board_size: int = 8, step: int = _STEP) ->
 
 
 def disc_element(player: int, x: float, y: float, radius: float, opacity: float = 1) -> str:
-    """The SVG element of a disc. player: 1 black, 2 white. radius: to its outer edge, ring included."""
+    """The SVG element of a disc.
+
+    Args:
+        player: 1 black, 2 white.
+        x: of its centre, in pixels from the left.
+        y: of its centre, in pixels from the top.
+        radius: to its outer edge, ring included, in pixels.
+        opacity: 0 to 1.
+    """
     if player == BLACK:
         look = f'r="{radius:g}" fill="{BLACK_DISC}"'
     else:

@@ -6,10 +6,17 @@ step along a column a shift by 8. Smaller boards sit in the middle of the 8x8 gr
 is never occupied and `playable` masks it out of the legal moves, so no other code changes.
 
 Everything here works on many games at once and knows nothing about text, labels or models.
+
+See Also:
+    Chapter 1, :doc:`/notebooks/01_the_game`.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import numba as nb
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba.extending import intrinsic
 
@@ -30,12 +37,12 @@ _TOP_BITS = U(0x8080808080808080)
 
 
 def n_plies(board_size: int) -> int:
-    """Moves in a game that fills the board: 60 on 8x8, 32 on 6x6, 12 on 4x4."""
+    """Moves in a game that fills a board of `board_size`: 60 on 8x8, 32 on 6x6, 12 on 4x4."""
     return check_board_size(board_size) ** 2 - 4
 
 
 def check_board_size(board_size: int) -> int:
-    """Return `board_size` if this package plays on it, else raise `OthelloEduError`."""
+    """Return `board_size` if this package plays on it, else raise OthelloEduError."""
     size = checks.integer("board_size", board_size)
     if size not in BOARD_SIZES:
         raise OthelloEduError(f"board_size is {size}; it must be one of {BOARD_SIZES}")
@@ -43,14 +50,30 @@ def check_board_size(board_size: int) -> int:
 
 
 def playable_squares(board_size: int) -> np.ndarray:
-    """Squares of the centred `board_size` x `board_size` board, ascending, int64."""
+    """Squares of the centred `board_size` x `board_size` board, int64 [n], ascending.
+
+    Example:
+        >>> playable_squares(4)[:5]
+        array([18, 19, 20, 21, 26])
+    """
     margin = (8 - check_board_size(board_size)) // 2
     inside = np.arange(margin, 8 - margin)
     return (8 * inside[:, None] + inside).ravel()
 
 
-def to_bits(squares) -> np.uint64:
-    """The bitboard with exactly these squares set."""
+def to_bits(squares: npt.ArrayLike) -> np.uint64:
+    """The bitboard with exactly these squares set.
+
+    Args:
+        squares: integers 0..63, of any shape.
+
+    Raises:
+        OthelloEduError: for what is no square.
+
+    Example:
+        >>> to_bits([0, 3])
+        np.uint64(9)
+    """
     squares = checks.integers("squares", squares, low=0, high=63)
     return U(sum(1 << square for square in set(np.atleast_1d(squares).tolist())))
 
@@ -69,14 +92,24 @@ SPREAD = (
 
 
 @intrinsic
-def popcount(typingctx, x):
-    """Number of set bits: one machine instruction, which NumPy functions inside numba are not."""
+def popcount(typingctx: Any, x: Any) -> tuple[Any, Callable[..., Any]]:
+    """Number of set bits of `x`: one machine instruction, which NumPy functions inside numba are not.
+
+    Args:
+        typingctx: numba's own; callers give `x` alone.
+        x: uint64.
+    """
     return nb.uint64(nb.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
 
 
 @intrinsic
-def trailing_zeros(typingctx, x):
-    """Index of the lowest set bit (64 for zero)."""
+def trailing_zeros(typingctx: Any, x: Any) -> tuple[Any, Callable[..., Any]]:
+    """Index of the lowest set bit of `x` (64 for zero).
+
+    Args:
+        typingctx: numba's own; callers give `x` alone.
+        x: uint64.
+    """
     of_zero_too = ir.Constant(ir.IntType(1), 0)
     return nb.uint64(nb.uint64), lambda context, builder, signature, args: builder.cttz(args[0], of_zero_too)
 
@@ -101,8 +134,19 @@ def _moves_along(own, opp, shift):
 
 
 @kernel(nb.uint64(nb.uint64, nb.uint64, nb.uint64), forceinline=True)
-def legal_moves(own, opp, playable):
-    """Bitboard of the squares where the owner of `own` may play."""
+def legal_moves(own: np.uint64, opp: np.uint64, playable: np.uint64) -> np.uint64:
+    """Bitboard of the squares where the owner of `own` may play.
+
+    Args:
+        own: bitboard of the player to move.
+        opp: bitboard of the opponent.
+        playable: bitboard of all squares of the board, `PLAYABLE[board_size]`.
+
+    Example:
+        >>> legal = legal_moves(START_BLACK, START_WHITE, PLAYABLE[8])
+        >>> [square for square in range(64) if int(legal) >> square & 1]  # d3, c4, f5, e6
+        [19, 26, 37, 44]
+    """
     inner = opp & _INNER
     moves = _moves_along(own, inner, U(1))
     moves |= _moves_along(own, opp, U(8))
@@ -130,10 +174,16 @@ def _flips_along(move, own, opp, shift):
 
 
 @kernel(nb.uint64(nb.uint64, nb.uint64, nb.uint64), forceinline=True)
-def flips(move, own, opp):
-    """Discs turned over when the owner of `own` plays on the single set bit of `move`.
+def flips(move: np.uint64, own: np.uint64, opp: np.uint64) -> np.uint64:
+    """Discs turned over when the owner of `own` plays on the single set bit of `move`, as a bitboard.
 
-    Zero if the move is illegal (an occupied square must be excluded by the caller).
+    Args:
+        move: one bit.
+        own: bitboard of the player who moves.
+        opp: bitboard of the opponent.
+
+    Returns:
+        Zero if the move is illegal (an occupied square must be excluded by the caller).
     """
     inner = opp & _INNER
     return (
@@ -145,8 +195,12 @@ def flips(move, own, opp):
 
 
 @kernel(nb.uint64(nb.uint64), forceinline=True)
-def mix(x):
-    """SplitMix64's finaliser: neighbouring integers become unrelated ones (Steele et al., 2014)."""
+def mix(x: np.uint64) -> np.uint64:
+    """SplitMix64's finaliser, which turns neighbouring integers `x` into unrelated ones.
+
+    References:
+        Steele, Lea, Flood (2014), Fast Splittable Pseudorandom Number Generators.
+    """
     x = (x ^ (x >> U(30))) * U(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> U(27))) * U(0x94D049BB133111EB)
     return x ^ (x >> U(31))
@@ -177,11 +231,17 @@ def _nth_bit(bits, n):
 
 
 @kernel(nb.uint64(nb.uint64, nb.uint64), forceinline=True)
-def pick_bit(bits, random):
-    """One set bit of `bits`, chosen uniformly (bias below 2**-26) by 64 random bits; 0 if there is none."""
+def pick_bit(bits: np.uint64, random: np.uint64) -> np.uint64:
+    """One set bit of `bits`, chosen uniformly (bias below `2**-26`); 0 if there is none.
+
+    Args:
+        bits: bitboard to choose from.
+        random: 64 random bits.
+    """
     if bits == _ZERO:
         return _ZERO
-    return _ONE << _nth_bit(bits, ((random >> U(32)) * popcount(bits)) >> U(32))
+    n_bits: np.uint64 = popcount(bits)  # type: ignore[call-arg]  # numba gives it the context
+    return _ONE << _nth_bit(bits, ((random >> U(32)) * n_bits) >> U(32))
 
 
 _LANES = 32  # games played in step by one thread
@@ -224,7 +284,18 @@ def random_moves(n_games: int, seed: int, board_size: int = 8, first: int = 0) -
     """Moves of uniform random legal games `first … first + n_games - 1` of `seed`.
 
     Game `k` depends on `(seed, k)` alone, whatever the number of threads or of games asked for.
-    Returns int8 [n_games, n_plies], -1 after the end of a game.
+
+    Args:
+        n_games: how many.
+        seed: not negative, below `2**64`.
+        board_size: 4, 6 or 8.
+        first: number of the first game.
+
+    Returns:
+        int8 [n_games, n_plies]: squares, -1 after the end of a game.
+
+    Raises:
+        OthelloEduError: for what lies outside, and for more games than fit into memory.
     """
     n_games = checks.integer("n_games", n_games, 0)
     seed = checks.seed("seed", seed, 2**64 - 1)
@@ -269,6 +340,20 @@ def perft(depth: int, board_size: int = 8) -> int:
     """Number of leaves `depth` plies below the start; a pass is a ply, a finished game one leaf.
 
     The field's check of a move generator: from depth 1 on 8x8, 4, 12, 56, 244, 1396, 8200, 55092 …
+
+    Args:
+        depth: in plies; at most `MAX_DEPTH` on 6x6 and 8x8, beyond which the count takes years.
+        board_size: 4, 6 or 8.
+
+    Raises:
+        OthelloEduError: for a depth that is negative or too large.
+
+    Example:
+        >>> [perft(depth) for depth in range(1, 6)]
+        [4, 12, 56, 244, 1396]
+
+    See Also:
+        Chapter 1, :doc:`/notebooks/01_the_game`.
     """
     size = check_board_size(board_size)
     if size == 4:  # every game is over after 12 moves and as many passes at most
@@ -278,7 +363,7 @@ def perft(depth: int, board_size: int = 8) -> int:
     return _leaves(START_BLACK, START_WHITE, PLAYABLE[size], depth)
 
 
-def _leaves(own, opp, playable, depth: int) -> int:
+def _leaves(own: np.uint64, opp: np.uint64, playable: np.uint64, depth: int) -> int:
     """As `_perft`, whose calls it keeps short: a subtree at a time."""
     if depth <= _PLIES_AT_ONCE:
         return int(_perft(own, opp, playable, depth))
@@ -328,13 +413,28 @@ def _replay(playable, moves, boards, legal_out, to_move, valid, illegal):
             valid[game, ply] = True
 
 
-def replay_moves(moves: np.ndarray, board_size: int = 8):
-    """Play many games at once, from int8 [n_games, n_plies] moves with -1 after the end.
+def replay_moves(
+    moves: npt.ArrayLike, board_size: int = 8
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Play many games at once; `games.replay` is the same for `Games`.
 
-    Returns (boards int8 [n, plies, 64], to_move int8 [n, plies], legal bool [n, plies, 64], valid
-    bool [n, plies], illegal int8 [n]): row `t` is the position after move `t`; `illegal` is the ply
-    at which a game stopped because its move breaks the rules, -1 for a sound game. Raises OthelloEduError
-    for moves that are no squares, or more games than fit into memory (7.8 kB each on 8x8).
+    Args:
+        moves: int8 [n_games, n_plies], squares in the order played, -1 after the end.
+        board_size: 4, 6 or 8.
+
+    Returns:
+        `(boards, to_move, legal, valid, illegal)`. Row `t` of the first four is the position after move `t`.
+
+        - boards: int8 [n_games, n_plies, 64], 0 empty, 1 black, 2 white.
+        - to_move: int8 [n_games, n_plies], 1 black, 2 white, 0 game over.
+        - legal: bool [n_games, n_plies, 64].
+        - valid: bool [n_games, n_plies], whether move `t` was played.
+        - illegal: int8 [n_games], the ply at which a game stopped because its move breaks the rules, -1 for a
+          sound game.
+
+    Raises:
+        OthelloEduError: for moves that are no squares, or more games than fit into memory (7.8 kB each
+            on 8x8).
     """
     # Before they become int8: 293 would become 37.
     moves = checks.integers("moves", moves, "n_games", "n_plies", low=-128, high=127)

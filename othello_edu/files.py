@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .errors import OthelloEduError
 
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # what is not there is None
+
+FilePath = str | os.PathLike[str]
 
 LOCK = "lock.json"
 _TEMPORARY = re.compile(r"\.(.*)\.[0-9a-f]{8}\.tmp", re.DOTALL)
@@ -27,15 +29,24 @@ _KEPT_OF_A_NAME = 100  # bytes: a temporary name is longer than its file's, and 
 
 
 @contextmanager
-def atomic_write(path, mode: str = "wb") -> Iterator[IO]:
+def atomic_write(path: FilePath, mode: str = "wb") -> Iterator[IO]:
     """Open a file that takes the name `path` only once everything in it has reached the disk.
 
-    If the block raises or the machine stops, `path` still holds what it held before. `mode` is "wb"
-    or "w" (UTF-8, lines end in "\\n"). A symbolic link keeps pointing at the file that is replaced; what
-    is no regular file (a pipe, /dev/null) is written to, not replaced. Raises OSError where the folder
-    cannot be written.
+    If the block raises or the machine stops, `path` still holds what it held before. A symbolic link keeps
+    pointing at the file that is replaced; what is no regular file (a pipe, /dev/null) is written to, not
+    replaced.
+
+    Args:
+        path: the name that the file will have.
+        mode: "wb", or "w" (UTF-8, lines end in `\\n`).
+
+    Yields:
+        The file, open for writing.
+
+    Raises:
+        OSError: where the folder cannot be written.
     """
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     if not _is_file_or_nothing(path):
         with open(path, mode, **text) as file:
             yield file
@@ -57,7 +68,7 @@ def atomic_write(path, mode: str = "wb") -> Iterator[IO]:
     _sync_folder(path.parent)
 
 
-def _is_file_or_nothing(path) -> bool:
+def _is_file_or_nothing(path: FilePath) -> bool:
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:
@@ -79,9 +90,13 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path, *names: str) -> None:
-    """Remove what killed runs have left half-written in a folder: of these files, or of all.
+    """Remove what killed runs have left half-written in a folder.
 
     Only while nobody writes there: in a folder that is `locked`.
+
+    Args:
+        folder: may be missing.
+        *names: of the files whose leavings are removed; without any, those of all files.
     """
     prefixes = {_shortened(name) for name in names}
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -90,18 +105,32 @@ def remove_temporaries(folder: Path, *names: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def read_json(path: Path):
-    """What a JSON file holds. Raises OSError or ValueError, whatever is wrong with it."""
+def read_json(path: Path) -> Any:
+    """What a JSON file, `path`, holds.
+
+    Raises:
+        OSError: where it cannot be read.
+        ValueError: whatever else is wrong with it.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
-def make_folder(folder: str | Path, *names: str) -> Path:
+def make_folder(folder: FilePath, *names: str) -> Path:
     """Make a folder, and try whether files of these names can be written there: before long work, not after.
 
-    Raises OthelloEduError for an empty name, which would be the current folder, and OSError.
+    Args:
+        folder: made with those above it, if it is not there.
+        *names: of files that will be written into it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OthelloEduError: for an empty name, which would be the current folder.
+        OSError: where no folder can be made, or no such file be written there.
     """
     if not os.fspath(folder):
         raise OthelloEduError("the folder to write to has an empty name; the current one is called .")
@@ -126,8 +155,14 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for this run: a file in it says by whom, and is gone afterwards.
 
     The lock of a process of this machine that is dead is taken over. Where the system locks files, it
-    knows which are; elsewhere the process is looked for by its number. Raises OthelloEduError that says
-    who holds the folder, and OSError where the file cannot be written.
+    knows which are; elsewhere the process is looked for by its number.
+
+    Args:
+        folder: must be there.
+
+    Raises:
+        OthelloEduError: says who holds the folder.
+        OSError: where the file cannot be written.
     """
     path = folder / LOCK
     descriptor = _take(path)

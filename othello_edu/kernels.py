@@ -15,6 +15,7 @@ from contextlib import suppress
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numba as nb
 import torch
@@ -87,11 +88,15 @@ def _cache_of(function):
         return NullCache()
 
 
-def kernel(signature=None, **options):
+def kernel(signature: Any = None, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: compile a function with numba, for these types at once, or for those it is called with.
 
     The compiled code is kept for later processes where there is a place for it. It runs without Python's
-    lock. options: of `numba.njit`.
+    lock.
+
+    Args:
+        signature: numba's types of what the function takes and gives; None for those it is called with.
+        **options: of `numba.njit`.
     """
 
     def compiled(function):
@@ -110,7 +115,7 @@ def kernel(signature=None, **options):
 
 def cores() -> int:
     """Processor cores that this process may use."""
-    return nb.config.NUMBA_DEFAULT_NUM_THREADS
+    return nb.config.NUMBA_DEFAULT_NUM_THREADS  # type: ignore[attr-defined]  # set when numba is imported
 
 
 def n_threads() -> int:
@@ -118,14 +123,29 @@ def n_threads() -> int:
 
     `torch.set_num_threads` sets both. The environment variable is the number of cores where it is not set.
     """
-    return min(torch.get_num_threads(), nb.config.NUMBA_NUM_THREADS)
+    n_of_numba: int = nb.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set when it is imported
+    return min(torch.get_num_threads(), n_of_numba)
 
 
 def in_pieces(work: Callable[[slice], None], n: int, size: int) -> None:
-    """Call `work` with slices that together are 0 … n - 1, each of `size` at most, in several threads.
+    """Call `work` with slices that together are 0 … n - 1, in several threads.
 
-    work: fills its part of some arrays, in a kernel. Between two pieces Ctrl-C is heard: let one last some
-    milliseconds. After it, as after an error in `work`, which is raised here, no other piece begins.
+    Between two pieces Ctrl-C is heard: let one last some milliseconds. After it, as after an error in
+    `work`, which is raised here, no other piece begins.
+
+    Args:
+        work: fills its part of some arrays, in a kernel.
+        n: how much there is to do.
+        size: the most that one call does.
+
+    Example:
+        >>> squares = [0] * 10
+        >>> def work(piece):
+        ...     for at in range(10)[piece]:
+        ...         squares[at] = at**2
+        >>> in_pieces(work, n=10, size=4)
+        >>> squares
+        [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]
     """
     pieces = iter([slice(start, min(start + size, n)) for start in range(0, n, size)])
     n_others = min(n_threads(), -(-n // size)) - 1
