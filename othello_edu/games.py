@@ -2,6 +2,9 @@
 
 A pass is not a move: a player without a legal move is skipped, and whose turn it is comes from
 replaying the game, never from the parity of the ply.
+
+See Also:
+    Chapter 2, :doc:`/notebooks/02_games_as_text`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from . import checks, engine
@@ -21,12 +25,29 @@ CENTRE = (27, 28, 35, 36)
 PADDING = 0
 _AT_ONCE = 4096  # games replayed together: 30 MB of positions
 
+_Index = int | slice | Sequence[int] | Sequence[bool] | np.ndarray
+
 
 @dataclass(frozen=True, eq=False)
 class Games:
     """Many games as one array.
 
-    moves: int8 [n_games, n_plies], squares 0..63 in the order played, -1 after the end of a game.
+    Attributes:
+        moves: int8 [n_games, n_plies], squares 0..63 in the order played, -1 after the end of a game.
+        board_size: 4, 6 or 8.
+
+    Raises:
+        OthelloEduError: for another shape, for what are no squares, and for a move after the end of a game.
+
+    Example:
+        >>> games = Games.from_transcripts(["f5d6c3", "f5f6"])
+        >>> games, games.lengths
+        (Games(2 games on 8x8), array([3, 2]))
+        >>> games[1].moves[0, :3]
+        array([37, 45, -1], dtype=int8)
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
     """
 
     moves: np.ndarray
@@ -50,12 +71,17 @@ class Games:
         object.__setattr__(self, "moves", moves.astype(np.int8, copy=False))
 
     @classmethod
-    def from_transcripts(cls, transcripts, board_size: int = 8) -> "Games":
-        """From strings such as `"f5d6c3"` or `"1. f5 d6 2. c3"`, each checked by playing it.
+    def from_transcripts(cls, transcripts: Iterable[str], board_size: int = 8) -> "Games":
+        """Games from text, each checked by playing it.
 
-        What may be written beside the squares, `board.parse_transcript` says. Raises OthelloEduError for
-        what is no transcript and IllegalMoveError for a move or a written pass against the rules; both
-        name the game and the ply.
+        Args:
+            transcripts: strings such as `"f5d6c3"` or `"1. f5 d6 2. c3"`. What may be written beside the
+                squares, `board.parse_transcript` says.
+            board_size: 4, 6 or 8.
+
+        Raises:
+            OthelloEduError: for what is no transcript; names the game and the ply.
+            IllegalMoveError: for a move or a written pass against the rules; names the game and the ply.
         """
         if isinstance(transcripts, str) or not isinstance(transcripts, Iterable):
             kind = type(transcripts).__name__
@@ -65,7 +91,7 @@ class Games:
     def __len__(self) -> int:
         return len(self.moves)
 
-    def __getitem__(self, index) -> "Games":
+    def __getitem__(self, index: _Index) -> "Games":
         """Some of the games: a slice, an index array, a mask, or one number (one game)."""
         try:
             chosen = self.moves[index]
@@ -84,11 +110,16 @@ class Games:
         return (self.moves >= 0).sum(axis=1)
 
     def transcript(self, game: int) -> str:
-        """One game as text: `"f5d6c3…"`."""
+        """One game as text, `"f5d6c3…"`; `game` is its number."""
         return "".join(SQUARE_NAMES[square] for square in self.moves[self._number(game)] if square >= 0)
 
     def board(self, game: int, ply: int | None = None) -> Board:
-        """The position of a game after move `ply` (counted from 0; -1 is the start), or after its last."""
+        """The position of a game after one of its moves, or after its last.
+
+        Args:
+            game: its number.
+            ply: of the move, counted from 0; -1 is the start, None the end.
+        """
         played = self.moves[self._number(game)]
         played = played[played >= 0]
         if ply is not None:
@@ -103,10 +134,23 @@ class Games:
 class Positions:
     """Every position of many games; row `t` is the board *after* move `t` has been played.
 
-    boards: int8 [n_games, n_plies, 64], 0 empty, 1 black, 2 white.
-    to_move: int8 [n_games, n_plies], 1 black, 2 white, 0 when the game is over.
-    legal: bool [n_games, n_plies, 64], the moves of the player to move.
-    valid: bool [n_games, n_plies], True where move `t` was played. Other rows hold 0 and False.
+    Attributes:
+        boards: int8 [n_games, n_plies, 64], 0 empty, 1 black, 2 white.
+        to_move: int8 [n_games, n_plies], 1 black, 2 white, 0 when the game is over.
+        legal: bool [n_games, n_plies, 64], the moves of the player to move.
+        valid: bool [n_games, n_plies], True where move `t` was played. Other rows hold 0 and False.
+        board_size: 4, 6 or 8.
+
+    Raises:
+        OthelloEduError: for arrays whose shapes do not fit.
+
+    Example:
+        >>> positions = replay(random_games(100, seed=0))
+        >>> positions.boards.shape, positions.legal.dtype, len(positions[:10])
+        ((100, 60, 64), dtype('bool'), 10)
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
     """
 
     boards: np.ndarray
@@ -126,7 +170,7 @@ class Positions:
     def __len__(self) -> int:
         return len(self.boards)
 
-    def __getitem__(self, games) -> "Positions":
+    def __getitem__(self, games: _Index) -> "Positions":
         """The positions of some of the games (a slice, a mask or an index array)."""
         return Positions(
             self.boards[games], self.to_move[games], self.legal[games], self.valid[games], self.board_size
@@ -134,18 +178,41 @@ class Positions:
 
 
 def checked(games: Games, name: str = "games") -> Games:
-    """The games, if that is what they are."""
+    """The games, if that is what they are.
+
+    Args:
+        games: whatever was given.
+        name: of the argument, as the message shows it.
+
+    Raises:
+        OthelloEduError: if they are something else.
+    """
     return checks.kind_of(name, games, Games, "Games, as `random_games` and `read_pgn` return them")
 
 
 def replay(games: Games) -> Positions:
     """Play every game and keep every position.
 
-    Raises IllegalMoveError naming the first illegal game, its ply, the square, and the board, and
-    OthelloEduError where the positions do not fit into memory (7.8 kB a game on 8x8).
+    Args:
+        games: n_games of them.
+
+    Returns:
+        The positions after every move.
+
+    Raises:
+        IllegalMoveError: names the first illegal game, its ply, the square, and the board.
+        OthelloEduError: where the positions do not fit into memory (7.8 kB a game on 8x8).
+
+    Example:
+        >>> positions = replay(Games.from_transcripts(["f5d6c3"]))
+        >>> positions.boards.shape, positions.to_move[0, :4], int(positions.valid[0].sum())
+        ((1, 60, 64), array([2, 1, 2, 0], dtype=int8), 3)
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
     """
     checked(games)
-    *arrays, illegal = engine.replay_moves(games.moves, games.board_size)
+    boards, to_move, legal, valid, illegal = engine.replay_moves(games.moves, games.board_size)
     if (illegal >= 0).any():
         game = int(np.argmax(illegal >= 0))
         ply = int(illegal[game])
@@ -154,16 +221,30 @@ def replay(games: Games) -> Positions:
             before.play(int(games.moves[game, ply]))
         except IllegalMoveError as reason:
             raise IllegalMoveError(f"game {game}, ply {ply}: {reason}") from None
-    return Positions(*arrays, games.board_size)
+    return Positions(boards, to_move, legal, valid, games.board_size)
 
 
 def replay_in_parts(
-    games: Games, where: Callable[[int], str] = "game {}".format, error=IllegalMoveError
+    games: Games,
+    where: Callable[[int], str] = "game {}".format,
+    error: type[OthelloEduError] = IllegalMoveError,
 ) -> Iterator[Positions]:
-    """Replay some thousands of games at a time; `where(game)` names one that breaks the rules."""
+    """Replay some thousands of games at a time.
+
+    Args:
+        games: all of them.
+        where: gives the words with which a message names a game, from its number.
+        error: the exception that is raised.
+
+    Yields:
+        The positions of one part after another.
+
+    Raises:
+        IllegalMoveError: or another `error`, for a game that breaks the rules.
+    """
     for start in range(0, len(games), _AT_ONCE):
         part = games[start : start + _AT_ONCE]
-        *arrays, illegal = engine.replay_moves(part.moves, games.board_size)
+        boards, to_move, legal, valid, illegal = engine.replay_moves(part.moves, games.board_size)
         if (illegal >= 0).any():
             game = int(np.argmax(illegal >= 0))
             ply = int(illegal[game])
@@ -171,15 +252,23 @@ def replay_in_parts(
                 Board.from_moves(part.moves[game, : ply + 1], games.board_size)
             except IllegalMoveError as reason:
                 raise error(f"{where(start + game)}, ply {ply}: {reason}") from None
-        yield Positions(*arrays, games.board_size)
+        yield Positions(boards, to_move, legal, valid, games.board_size)
 
 
 def final_scores(games: Games) -> np.ndarray:
-    """Discs of black and of white at the end of each game, int64 [n_games, 2].
+    """Discs of black and of white at the end of each game.
 
     When a game is over its empty squares count for the winner (half each in a draw), as tournaments
     score it, so the two add up to the whole board; in an unfinished game they are the discs so far.
-    Raises IllegalMoveError for a game that breaks the rules.
+
+    Args:
+        games: n_games of them.
+
+    Returns:
+        int64 [n_games, 2].
+
+    Raises:
+        IllegalMoveError: for a game that breaks the rules.
     """
     scores = [np.zeros((0, 2), np.int64)]
     for positions in replay_in_parts(checked(games)):
@@ -197,9 +286,17 @@ def final_scores(games: Games) -> np.ndarray:
 def games_from_texts(texts: Sequence[str], where: Callable[[int], str], board_size: int) -> Games:
     """Games from one text each (`board.parse_transcript`), every move and every written pass played.
 
-    `where(game)` names a game in the messages of OthelloEduError and IllegalMoveError.
+    Args:
+        texts: one a game.
+        where: gives the words with which a message names a game, from its number.
+        board_size: 4, 6 or 8.
+
+    Raises:
+        OthelloEduError: for what is no transcript.
+        IllegalMoveError: for a move or a written pass against the rules.
     """
-    max_moves, passes = n_plies(check_board_size(board_size)), {}
+    max_moves = n_plies(check_board_size(board_size))
+    passes: dict[int, list[int]] = {}
     moves = np.full((len(texts), max_moves), -1, np.int8)
     for game, text in enumerate(texts):
         try:
@@ -221,7 +318,9 @@ def games_from_texts(texts: Sequence[str], where: Callable[[int], str], board_si
     return games
 
 
-def _check_passes(games: Games, game: int, passes: list[int], to_move: np.ndarray, where) -> None:
+def _check_passes(
+    games: Games, game: int, passes: list[int], to_move: np.ndarray, where: Callable[[int], str]
+) -> None:
     """Every pass that a text writes must be one that the rules force."""
     turns = [BLACK, *to_move.tolist()]
     for ply in sorted(set(passes)):
@@ -234,12 +333,39 @@ def random_games(n_games: int, seed: int, board_size: int = 8, first: int = 0) -
     """Games `first … first + n_games - 1` of `seed`, each move uniform over the legal ones.
 
     Game `k` depends on `(seed, k)` alone: the same whatever the number of threads or games asked for.
+
+    Args:
+        n_games: how many.
+        seed: not negative, below `2**64`.
+        board_size: 4, 6 or 8.
+        first: number of the first game.
+
+    Raises:
+        OthelloEduError: for what lies outside, and for more games than fit into memory.
+
+    Example:
+        >>> games = random_games(1000, seed=0)
+        >>> games, games.moves.shape
+        (Games(1,000 games on 8x8), (1000, 60))
+        >>> bool((random_games(10, seed=0).moves == games.moves[:10]).all())
+        True
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
     """
     return Games(engine.random_moves(n_games, seed, board_size, first), board_size)
 
 
 def without_duplicates(games: Games, excluded: Games | None = None) -> Games:
-    """The games that occur for the first time, in order, and that are not among `excluded`."""
+    """The games that occur for the first time, in order, and that are not among `excluded`.
+
+    Args:
+        games: n_games of them.
+        excluded: on the same board.
+
+    Raises:
+        OthelloEduError: where the two are on different boards.
+    """
     checked(games)
     earlier = checked(excluded, "excluded").moves if excluded is not None else games.moves[:0]
     if earlier.shape[1] != games.moves.shape[1]:
@@ -256,8 +382,25 @@ def split_games(
 ) -> tuple[Games, Games, Games]:
     """Train, validation and test games from three disjoint seeds, with no game in two of them.
 
-    Duplicates are replaced by further games of the same seed, so the sizes are exact. Raises
-    OthelloEduError if the board does not have that many different games to give.
+    Duplicates are replaced by further games of the same seed, so the sizes are exact.
+
+    Args:
+        n_train: games of the first part.
+        n_validation: games of the second.
+        n_test: games of the third.
+        seed: of all three.
+        board_size: 4, 6 or 8.
+
+    Raises:
+        OthelloEduError: if the board does not have that many different games to give, or they do not fit
+            into memory.
+
+    Example:
+        >>> [len(part) for part in split_games(80, 10, 10, seed=0)]
+        [80, 10, 10]
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
     """
     sizes = [
         checks.integer(name, size, 0)
@@ -282,22 +425,38 @@ def split_games(
         parts.append(unique)
         moves = unique.moves if earlier is None else np.concatenate([earlier.moves, unique.moves])
         earlier = Games(moves, board_size)
-    return tuple(parts)
+    train, validation, test = parts
+    return train, validation, test
 
 
 def move_squares(board_size: int = 8) -> np.ndarray:
-    """Square of each token, int64 [n_plies + 1]; entry 0 (padding) is -1."""
+    """Square of each token of a board of `board_size`, int64 [n_plies + 1]; entry 0 (padding) is -1."""
     squares = playable_squares(board_size)
     return np.concatenate([[-1], squares[~np.isin(squares, CENTRE)]])
 
 
 def vocabulary_size(board_size: int = 8) -> int:
-    """Padding and the squares that can be played: 61 on 8x8, 33 on 6x6, 13 on 4x4."""
+    """Tokens of a board of `board_size`, padding and playable squares: 61 on 8x8, 33 on 6x6, 13 on 4x4."""
     return n_plies(check_board_size(board_size)) + 1
 
 
-def encode_moves(moves, board_size: int = 8) -> torch.Tensor:
-    """Squares to tokens, int64 of the same shape; -1 becomes padding (0)."""
+def encode_moves(moves: npt.ArrayLike | torch.Tensor, board_size: int = 8) -> torch.Tensor:
+    """Squares to tokens.
+
+    Args:
+        moves: integers of any shape, squares 0..63; -1 becomes padding (0).
+        board_size: 4, 6 or 8.
+
+    Returns:
+        int64 of the same shape.
+
+    Raises:
+        OthelloEduError: for a centre square, which is never played, and one outside the board.
+
+    Example:
+        >>> encode_moves([19, 37, -1])
+        tensor([20, 34,  0])
+    """
     table = np.full(128, -1)  # of what has no token
     table[-1] = PADDING  # where square -1 looks
     table[move_squares(board_size)[1:]] = np.arange(1, vocabulary_size(board_size))
@@ -322,8 +481,16 @@ def _openings() -> frozenset:
     return frozenset((parse_square(move), parse_square(reply)) for move, reply in pairs)
 
 
-def refuse_squares(tokens, board_size: int) -> None:
-    """Raise OthelloEduError where tokens [n_games, time] are squares, which are integers just as well."""
+def refuse_squares(tokens: torch.Tensor, board_size: int) -> None:
+    """Refuse squares where tokens belong: they are integers just as well.
+
+    Args:
+        tokens: integers [n_games, time].
+        board_size: of the network that should read them.
+
+    Raises:
+        OthelloEduError: where every row begins with the squares that begin a game; no row of tokens does.
+    """
     if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
         return
     if tuple(tokens[0, :2].tolist()) in _openings() >= set(map(tuple, tokens[:, :2].tolist())):
@@ -334,17 +501,56 @@ def refuse_squares(tokens, board_size: int) -> None:
 
 
 def tokens(games: Games) -> torch.Tensor:
-    """What the model reads: all moves but the last possible one, int64 [n_games, n_plies - 1]."""
+    """What the model reads: all moves but the last possible one.
+
+    Args:
+        games: n_games of them.
+
+    Returns:
+        int64 [n_games, n_plies - 1], padded with 0.
+
+    Example:
+        >>> games = Games.from_transcripts(["f5d6c3"])
+        >>> tokens(games)[0, :4]
+        tensor([34, 40, 19,  0])
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
+    """
     return encode_moves(checked(games).moves[:, :-1], games.board_size)
 
 
 def next_tokens(games: Games) -> torch.Tensor:
-    """What it should predict: column `t` is the move after column `t` of `tokens`, 0 at the end."""
+    """What the model should predict: column `t` is the move after column `t` of `tokens`, 0 at the end.
+
+    Args:
+        games: n_games of them.
+
+    Returns:
+        int64 [n_games, n_plies - 1].
+
+    Example:
+        >>> games = Games.from_transcripts(["f5d6c3"])
+        >>> next_tokens(games)[0, :4]
+        tensor([40, 19,  0,  0])
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
+    """
     return encode_moves(checked(games).moves[:, 1:], games.board_size)
 
 
 def batches(games: Games, size: int) -> Iterator[Games]:
-    """The games in order, `size` at a time."""
+    """The games in order, some at a time.
+
+    Args:
+        games: all of them.
+        size: how many at a time; the last part may be smaller.
+
+    Example:
+        >>> [len(batch) for batch in batches(random_games(10, seed=0), 4)]
+        [4, 4, 2]
+    """
     checked(games)
     size = checks.integer("size", size, 1)
     return (games[start : start + size] for start in range(0, len(games), size))

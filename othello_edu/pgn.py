@@ -1,6 +1,9 @@
 """Games in PGN, as Othello players use it: tags, numbered moves, comments, a result.
 
 Games are played as they are read; what `transcripts` says of a bad file holds here too.
+
+See Also:
+    Chapter 2, :doc:`/notebooks/02_games_as_text`.
 """
 
 import re
@@ -12,14 +15,19 @@ import numpy as np
 from .board import SQUARE_NAMES, TRANSCRIPT_WORD
 from .engine import BLACK, WHITE
 from .errors import OthelloEduError, RecordError
-from .files import atomic_write
+from .files import FilePath, atomic_write
 from .games import Games, final_scores, replay_in_parts
 from .transcripts import games_from_file, read_text
 
 
 @dataclass(frozen=True, eq=False)
 class PgnFile:
-    """A PGN file: its games, and for each the tags that stand before it (`{"Black": "…"}`)."""
+    """A PGN file.
+
+    Attributes:
+        games: n_games of them.
+        headers: for each game the tags that stand before it, such as `{"Black": "…"}`.
+    """
 
     games: Games
     headers: tuple[dict[str, str], ...]
@@ -46,21 +54,32 @@ _ROSTER = ("Event", "Site", "Date", "Round", "Black", "White")  # always written
 _SPELLING = {name.casefold(): name for name in (*_ROSTER, "Result", "FEN")}
 
 
-def read_pgn_records(path, board_size: int = 8) -> PgnFile:
+def read_pgn_records(path: FilePath, board_size: int = 8) -> PgnFile:
     """Read a PGN file of Othello games, with the tags of each game.
 
     Tags (`[Black "…"]`), then moves, `1. f5 d6 2. c3`, and a result (`40-24`, `1-0`, `1/2-1/2`, `*`);
     move numbers, comments (`{…}`, `; …`) and the result may be missing. A pass is `--`, `pa` or
-    `pass`, or is left out. Names of tags are compared without case, and the usual seven come back in
-    their usual spelling. In a value `\\"` and `\\\\` are escapes; any other backslash, and a quote that
-    should have been escaped, are kept. A result becomes the tag `Result` where there is none or where it
-    says `*` or `?`; otherwise the tag is kept as it stands, because a game lost on time need not agree
-    with its board.
-    Raises RecordError naming the game, its first line, the ply, the square and the board; also for a
-    file in which there are comments and no game.
+    `pass`, or is left out.
+
+    Names of tags are compared without case, and the usual seven come back in their usual spelling. In a
+    value `\\"` and `\\\\` are escapes; any other backslash, and a quote that should have been escaped, are
+    kept. A result becomes the tag `Result` where there is none or where it says `*` or `?`; otherwise the
+    tag is kept as it stands, because a game lost on time need not agree with its board.
+
+    Args:
+        path: of the file.
+        board_size: 4, 6 or 8.
+
+    Raises:
+        RecordError: names the game, its first line, the ply, the square and the board; also for a file in
+            which there are comments and no game.
     """
     text = read_text(path)
-    texts, headers, lines, tags, starts = [], [], [], {}, 1
+    texts: list[str] = []
+    headers: list[dict[str, str]] = []
+    lines: list[int] = []
+    tags: dict[str, str] = {}
+    starts = 1
     for line, name, part in _parts(path, text):
         if name is not None:
             starts = starts if tags else line
@@ -92,7 +111,7 @@ def read_pgn_records(path, board_size: int = 8) -> PgnFile:
     )
 
 
-def _parts(path, text: str) -> Iterator[tuple[int, str | None, str]]:
+def _parts(path: FilePath, text: str) -> Iterator[tuple[int, str | None, str]]:
     """The parts of a PGN file with the line of each: a tag's name and value, or None and a stretch of moves.
 
     In moves are line breaks where comments were, so that their lines can be counted.
@@ -153,26 +172,73 @@ def _with_result(tags: dict[str, str], result: str | None) -> dict[str, str]:
     return {**tags, "Result": result}
 
 
-def read_pgn(path, board_size: int = 8) -> Games:
-    """The games of a PGN file; `read_pgn_records` says what is understood and gives the tags too."""
+def read_pgn(path: FilePath, board_size: int = 8) -> Games:
+    """The games of a PGN file; `read_pgn_records` says what is understood and gives the tags too.
+
+    Args:
+        path: of the file.
+        board_size: 4, 6 or 8.
+
+    Raises:
+        RecordError: as `read_pgn_records` does.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "games.pgn")
+        ...     _ = path.write_text('[Black "?"]\\n\\n1. f5 d6 2. c3 *\\n')
+        ...     read_pgn(path)
+        Games(1 games on 8x8)
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
+    """
     return read_pgn_records(path, board_size).games
 
 
-def write_pgn(games: Games, path, headers: Sequence[Mapping[str, str]] | None = None) -> None:
+def write_pgn(games: Games, path: FilePath, headers: Sequence[Mapping[str, str]] | None = None) -> None:
     """Write a PGN file: tags, numbered moves with passes as `--`, and the result in discs.
 
-    headers: the tags of each game, one mapping per game; the usual six are written as "?" if unknown.
     The result is black's discs and white's (`final_scores`), or `*` for an unfinished game, unless a
     tag `Result` says otherwise.
-    Raises OthelloEduError for tags that `read_pgn` would refuse, IllegalMoveError for a game that breaks
-    the rules.
+
+    Args:
+        games: n_games of them.
+        path: of the file; one that is there is replaced.
+        headers: the tags of each game, one mapping per game; the usual six are written as "?" if unknown.
+
+    Raises:
+        OthelloEduError: for tags that `read_pgn` would refuse.
+        IllegalMoveError: for a game that breaks the rules.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "games.pgn")
+        ...     write_pgn(Games.from_transcripts(["f5d6c3"]), path, [{"Event": "A lesson"}])
+        ...     print(path.read_text().rstrip())
+        [Event "A lesson"]
+        [Site "?"]
+        [Date "?"]
+        [Round "?"]
+        [Black "?"]
+        [White "?"]
+        [Result "*"]
+        <BLANKLINE>
+        1. f5 d6 2. c3 *
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
     """
     headers = [{}] * len(games) if headers is None else headers
     if not isinstance(headers, Sequence):
         raise OthelloEduError(f"headers must be a list of mappings, not {type(headers).__name__}")
     if len(headers) != len(games):
         raise OthelloEduError(f"headers has tags for {len(headers)} games; there are {len(games)} games")
-    scores, turns = final_scores(games), []
+    scores = final_scores(games)
+    turns: list[np.ndarray] = []
     for positions in replay_in_parts(games):
         turns.extend(positions.to_move)
     texts = []
@@ -194,7 +260,7 @@ def _checked_tags(header: Mapping[str, str], where: str) -> dict[str, str]:
     """Tags to write, as they will be read."""
     if not isinstance(header, Mapping):
         raise OthelloEduError(f"{where}: its tags are a mapping such as {{'Black': '…'}}, not {header!r}")
-    tags = {}
+    tags: dict[str, str] = {}
     for name, value in header.items():
         value = str(value)
         if not isinstance(name, str) or not re.fullmatch(_NAME, name) or _NO_VALUE.search(value):
@@ -208,7 +274,8 @@ def _checked_tags(header: Mapping[str, str], where: str) -> dict[str, str]:
 
 def _turns(moves: np.ndarray, to_move: np.ndarray) -> list[str]:
     """`["1. f5 d6", "2. c3 d3", …]`: black's move and white's, either of which may be a pass."""
-    words, mover = [], BLACK
+    words: list[str] = []
+    mover = BLACK
     for square, after in zip(moves[moves >= 0].tolist(), to_move.tolist(), strict=False):
         if mover != (BLACK, WHITE)[len(words) % 2]:
             words.append("--")

@@ -2,15 +2,18 @@
 
 Truth: a disc is *stable* if no legal continuation of the game flips it. Deciding that for a whole board
 is hopeless in the middle of a game, so the truth is bracketed: `stable_sound` marks discs that are
-proven stable, `refuted` those that some continuation was seen to flip, and always
+proven stable, `refuted` those that some continuation was seen to flip, and always::
 
-    proven  ⊆  stable  ⊆  not refuted.
+    proven  ⊆  stable  ⊆  not refuted
 
 `stable_exact` finds the truth itself where few squares are empty. `stable_paper` is another matter: the
 rule that Du et al. (arXiv 2501.07108) applied, kept with its defects because their figures rest on it.
 
 Every mask is over squares; the owner of a stable disc is `boards * mask`. A smaller board has its own
 border, inside the 8x8 grid.
+
+See Also:
+    Chapter 9, :doc:`/notebooks/09_tile_stability`.
 """
 
 from functools import cache
@@ -18,6 +21,7 @@ from typing import NamedTuple
 
 import numba as nb
 import numpy as np
+import numpy.typing as npt
 
 from . import checks
 from .board import SQUARE_NAMES
@@ -75,7 +79,7 @@ def _unpack(masks, rows):
             rows[position, rank] = SPREAD[(masks[position] >> U(8 * rank)) & _BYTE]
 
 
-def _bitboards(boards, board_size: int):
+def _bitboards(boards: npt.ArrayLike, board_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Boards [..., 64] as two bitboards each, uint64 [n]; refuses what is not a board of this size."""
     playable = PLAYABLE[check_board_size(board_size)]
     boards = checks.array("boards", boards)
@@ -99,7 +103,7 @@ def _bitboards(boards, board_size: int):
     return black, white
 
 
-def _as_mask(bits: np.ndarray, shape) -> np.ndarray:
+def _as_mask(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Bitboards uint64 [n] as bool of `shape` [..., 64]."""
     rows = np.empty((len(bits), 8), np.uint64)
     in_pieces(lambda at: _unpack(bits[at], rows[at]), len(bits), _AT_ONCE)
@@ -137,8 +141,8 @@ def _stable_paper(black, white, edges, first, last, out):
         out[position] = marks
 
 
-def stable_paper(boards, board_size: int = 8) -> np.ndarray:
-    """Tiles that the paper's rule calls stable, bool [..., 64], from boards int [..., 64] (0, 1, 2).
+def stable_paper(boards: npt.ArrayLike, board_size: int = 8) -> np.ndarray:
+    """Tiles that the paper's rule calls stable.
 
     Colours are ignored and a mark counts at once: occupied corners; then ranks 1 and 8, a to h; then files
     a and h, 1 to 8: an occupied tile is marked if the previous or the next tile on that edge is marked; then
@@ -149,8 +153,27 @@ def stable_paper(boards, board_size: int = 8) -> np.ndarray:
     - no interior tile is ever marked, since the first would need a marked interior neighbour: that step is
       left out here, and a test that spells it out shows that it changes nothing.
 
-    Raises OthelloEduError for a board that is not one of `board_size`.
-    Source: Du et al., How GPT Learns Layer by Layer (arXiv 2501.07108), the rule as their code applies it.
+    Args:
+        boards: int [..., 64], 0 empty, 1 black, 2 white.
+        board_size: 4, 6 or 8.
+
+    Returns:
+        bool [..., 64].
+
+    Raises:
+        OthelloEduError: for a board that is not one of `board_size`.
+
+    References:
+        Du et al., How GPT Learns Layer by Layer (arXiv 2501.07108), the rule as their code applies it.
+
+    Example:
+        >>> board = np.zeros(64, int)
+        >>> board[[0, 1, 2]] = 1, 2, 1  # black a1, white b1, black c1
+        >>> np.flatnonzero(stable_paper(board))
+        array([0, 1, 2])
+
+    See Also:
+        Chapter 9, :doc:`/notebooks/09_tile_stability`, and chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
     """
     black, white = _bitboards(boards, board_size)
     first = (8 - board_size) // 2
@@ -305,8 +328,8 @@ def _sound_bits(black: np.ndarray, white: np.ndarray, board_size: int) -> np.nda
     return out
 
 
-def stable_sound(boards, board_size: int = 8) -> np.ndarray:
-    """Discs proven stable, bool [..., 64], from boards int [..., 64] (0, 1, 2): none can ever be flipped.
+def stable_sound(boards: npt.ArrayLike, board_size: int = 8) -> np.ndarray:
+    """Discs proven stable: none of them can ever be flipped.
 
     The least fixed point of two rules. A disc is proven if on each of its four lines either the line is full,
     or one of its two neighbours there is the border or a proven disc of its own colour. A disc of an edge is
@@ -316,7 +339,24 @@ def stable_sound(boards, board_size: int = 8) -> np.ndarray:
     no new disc. A run has no end at the border, and cannot hold or end on the proven neighbour unless that
     was flipped before. What is not marked may still be stable: a lower estimate, as in the engine Edax.
 
-    Raises OthelloEduError for a board that is not one of `board_size`.
+    Args:
+        boards: int [..., 64], 0 empty, 1 black, 2 white.
+        board_size: 4, 6 or 8.
+
+    Returns:
+        bool [..., 64].
+
+    Raises:
+        OthelloEduError: for a board that is not one of `board_size`.
+
+    Example:
+        >>> board = np.zeros(64, int)
+        >>> board[[0, 1, 2]] = 1, 2, 1  # black a1, white b1, black c1
+        >>> np.flatnonzero(stable_sound(board))  # white d1 turns c1 over, and then b1 is in danger
+        array([0])
+
+    See Also:
+        Chapter 9, :doc:`/notebooks/09_tile_stability`.
     """
     return _as_mask(_sound_bits(*_bitboards(boards, board_size), board_size), np.shape(boards))
 
@@ -368,17 +408,44 @@ def _refuted(black, white, to_move, sought, out, n_playouts, seed, first, playab
         out[position] = flipped & (black[position] | white[position])
 
 
-def refuted(boards, to_move, n_playouts: int, seed: int, board_size: int = 8, sought=None) -> np.ndarray:
-    """Discs that some legal continuation was seen to flip, bool [..., 64]: certainly not stable.
+def refuted(
+    boards: npt.ArrayLike,
+    to_move: npt.ArrayLike,
+    n_playouts: int,
+    seed: int,
+    board_size: int = 8,
+    sought: npt.ArrayLike | None = None,
+) -> np.ndarray:
+    """Discs that some legal continuation was seen to flip: certainly not stable.
 
-    boards: int [..., 64] (0, 1, 2). to_move: int [...], 1 black, 2 white, 0 nobody (refutes nothing). Each
-    position is played to its end `n_playouts` times, by turns uniformly at random and seeking: the move that
-    flips most of the discs still to be refuted. Those are the ones not proven stable, or the bool [..., 64]
-    `sought`: give it the discs that a rule of your own calls stable, to look for a counterexample. Playing
-    stops when no sought disc is left.
+    Each position is played to its end `n_playouts` times, by turns uniformly at random and seeking: the move
+    that flips most of the discs still to be refuted. Playing stops when no sought disc is left. Position `i`
+    (in flattened order) depends on `(seed, i)` alone, whatever the number of threads.
 
-    Position `i` (in flattened order) depends on `(seed, i)` alone, whatever the number of threads. Raises
-    OthelloEduError for shapes that do not fit or a board that is not one of `board_size`.
+    Args:
+        boards: int [..., 64], 0 empty, 1 black, 2 white.
+        to_move: int [...], 1 black, 2 white, 0 nobody (refutes nothing).
+        n_playouts: games from each position.
+        seed: not negative, below `2**64`.
+        board_size: 4, 6 or 8.
+        sought: bool [..., 64], the discs to be refuted; by default those that are not proven stable. Give it
+            the discs that a rule of your own calls stable, to look for a counterexample.
+
+    Returns:
+        bool [..., 64].
+
+    Raises:
+        OthelloEduError: for shapes that do not fit or a board that is not one of `board_size`.
+
+    Example:
+        >>> from othello_edu.board import Board
+        >>> board = Board.from_moves("f5d6")
+        >>> flipped = refuted(board.contents, board.to_move, n_playouts=100, seed=0)
+        >>> int(flipped.sum()), board.count(1) + board.count(2)  # so early, nothing is safe
+        (6, 6)
+
+    See Also:
+        Chapter 9, :doc:`/notebooks/09_tile_stability`.
     """
     black, white = _bitboards(boards, board_size)
     shape = np.shape(boards)
@@ -402,7 +469,7 @@ def refuted(boards, to_move, n_playouts: int, seed: int, board_size: int = 8, so
     return _as_mask(out, shape)
 
 
-def _movers(to_move, shape) -> np.ndarray:
+def _movers(to_move: npt.ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     """Whose turn it is at every position, int8 [n]."""
     to_move = checks.integers("to_move", to_move)
     if to_move.shape != shape:
@@ -460,14 +527,34 @@ def _play_every_move(layer, playable):
     return reached, flipped
 
 
-def stable_exact(board, to_move: int, board_size: int = 8) -> np.ndarray:
-    """The truth: discs that no legal continuation flips, bool [64], from one board int [64] (0, 1, 2).
+def stable_exact(board: npt.ArrayLike, to_move: int, board_size: int = 8) -> np.ndarray:
+    """The truth: discs that no legal continuation flips.
 
     Visits every position that can be reached, move by move. Different orders of the same moves often meet in
-    the same position, which is visited once. With nobody to move (`to_move` 0) every disc is stable.
+    the same position, which is visited once. With nobody to move every disc is stable.
 
-    Raises OthelloEduError if more than 12 squares are empty: there would be too many positions to visit.
-    Every position on 4x4 is within reach.
+    Args:
+        board: int [64], 0 empty, 1 black, 2 white.
+        to_move: 1 black, 2 white, 0 nobody.
+        board_size: 4, 6 or 8.
+
+    Returns:
+        bool [64].
+
+    Raises:
+        OthelloEduError: if more than 12 squares are empty: there would be too many positions to visit. Every
+            position on 4x4 is within reach.
+
+    Example:
+        >>> from othello_edu.board import Board
+        >>> board = Board.from_moves("c4c3d3e3f5d6f4f3c5", board_size=4)
+        >>> proven = stable_sound(board.contents, board_size=4)
+        >>> stable = stable_exact(board.contents, board.to_move, board_size=4)
+        >>> int(proven.sum()), int(stable.sum())
+        (5, 6)
+
+    See Also:
+        Chapter 9, :doc:`/notebooks/09_tile_stability`.
     """
     black, white = _bitboards(board, board_size)
     if np.shape(board) != (64,):
@@ -495,10 +582,14 @@ def stable_exact(board, to_move: int, board_size: int = 8) -> np.ndarray:
 
 
 class Bracket(NamedTuple):
-    """Shares of the occupied tiles at each ply, float64 [n_plies]: they add up to one.
+    """Shares of the occupied tiles at each ply: they add up to one.
 
-    proven: proven stable. refuted: seen to be flipped. width: neither, so that nobody knows. NaN at a ply
-    that no game reached with a player to move.
+    NaN at a ply that no game reached with a player to move.
+
+    Attributes:
+        proven: float64 [n_plies], proven stable.
+        refuted: float64 [n_plies], seen to be flipped.
+        width: float64 [n_plies], neither, so that nobody knows.
     """
 
     proven: np.ndarray
@@ -507,9 +598,17 @@ class Bracket(NamedTuple):
 
 
 def bracket(positions: Positions, n_playouts: int, seed: int) -> Bracket:
-    """How closely `stable_sound` and `refuted` enclose the truth, by ply: the shares of the occupied tiles.
+    """How closely `stable_sound` and `refuted` enclose the truth, by ply.
 
     Only positions with a player to move count: in a finished game there is nothing left to enclose.
+
+    Args:
+        positions: as `replay(games)` returns them.
+        n_playouts: games from each position.
+        seed: of `refuted`.
+
+    Returns:
+        The shares of the occupied tiles.
     """
     checks.kind_of("positions", positions, Positions, "Positions, as `replay(games)` returns them")
     size, has_mover = positions.board_size, positions.to_move > 0

@@ -1,6 +1,12 @@
 """Games in WTHOR, the format of tournament archives: games with players, tournaments and scores.
 
 Games are played as they are read; what `transcripts` says of a bad file holds here too.
+
+References:
+    The French federation's WThor base, https://www.ffothello.org/informatique/la-base-wthor
+
+See Also:
+    Chapter 2, :doc:`/notebooks/02_games_as_text`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import OthelloEduError, RecordError
-from .files import atomic_write
+from .files import FilePath, atomic_write
 from .games import Games, final_scores, replay_in_parts
 
 _HEADER = np.dtype(
@@ -50,13 +56,17 @@ _BYTES = np.array([10 * (s // 8 + 1) + s % 8 + 1 for s in range(64)] + [0], np.u
 class WthorFile:
     """A WTHOR file: its games and what it says of each.
 
-    year: when the games were played. created: when the file was made, None if its date is no date.
-    players: uint16 [n_games, 2], black and white, places in the list of names (`.JOU`).
-    tournaments: uint16 [n_games], places in the list of names (`.TRN`).
-    black_discs: uint8 [n_games], black's final discs as recorded, empty squares credited to the winner.
-    theoretical: uint8 [n_games], black's final discs had both played perfectly from the moment when
-    `theoretical_empties` squares were empty.
-    solitaire: 1 if the games are solitaires, 0 in an archive of tournaments; kept as it stands.
+    Attributes:
+        games: n_games of them, on 8x8.
+        year: when the games were played.
+        created: when the file was made, None if its date is no date.
+        players: uint16 [n_games, 2], black and white, places in the list of names (`.JOU`).
+        tournaments: uint16 [n_games], places in the list of names (`.TRN`).
+        black_discs: uint8 [n_games], black's final discs as recorded, empty squares credited to the winner.
+        theoretical: uint8 [n_games], black's final discs had both played perfectly from the moment when
+            `theoretical_empties` squares were empty.
+        theoretical_empties: empty squares from which `theoretical` counts.
+        solitaire: 1 if the games are solitaires, 0 in an archive of tournaments; kept as it stands.
     """
 
     games: Games
@@ -73,13 +83,13 @@ class WthorFile:
         return len(self.games)
 
 
-def _header(path, raw: bytes) -> np.void:
+def _header(path: FilePath, raw: bytes) -> np.void:
     if len(raw) < _HEADER.itemsize:
         raise RecordError(f"{path}: a WTHOR file starts with a header of 16 bytes; this file has {len(raw)}")
     return np.frombuffer(raw, _HEADER, 1)[0]
 
 
-def _check_length(path, raw: bytes, announced: int, record_length: int) -> None:
+def _check_length(path: FilePath, raw: bytes, announced: int, record_length: int) -> None:
     """The length of a WTHOR file must agree with the number of records in its header."""
     n_records, n_left = divmod(len(raw) - 16, record_length)
     if n_records < announced:
@@ -92,12 +102,20 @@ def _check_length(path, raw: bytes, announced: int, record_length: int) -> None:
         raise RecordError(f"{path}: {surplus} bytes follow the last of the {announced} records announced")
 
 
-def read_wthor_records(path) -> WthorFile:
+def read_wthor_records(path: FilePath) -> WthorFile:
     """Read a WTHOR file of games (`.wtb`), with the players, tournaments and scores it records.
 
     Games that stop early are kept as they are (`final_scores` tells them apart). Scores are kept as
-    recorded, not recomputed. Raises RecordError naming the record, the ply, the square and the board.
-    Source: the French federation's WThor base, https://www.ffothello.org/informatique/la-base-wthor
+    recorded, not recomputed.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        RecordError: names the record, the ply, the square and the board.
+
+    References:
+        The French federation's WThor base, https://www.ffothello.org/informatique/la-base-wthor
     """
     raw = Path(path).read_bytes()
     header = _header(path, raw)
@@ -138,15 +156,39 @@ def read_wthor_records(path) -> WthorFile:
     )
 
 
-def read_wthor(path) -> Games:
-    """The games of a WTHOR file (`.wtb`); `read_wthor_records` gives players and scores too."""
+def read_wthor(path: FilePath) -> Games:
+    """The games of a WTHOR file (`.wtb`); `read_wthor_records` gives players and scores too.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        RecordError: as `read_wthor_records` does.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "games.wtb")
+        ...     write_wthor(Games.from_transcripts(["f5d6c3"]), path, year=2025)
+        ...     read_wthor(path)
+        Games(1 games on 8x8)
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
+    """
     return read_wthor_records(path).games
 
 
-def write_wthor_records(file: WthorFile, path) -> None:
+def write_wthor_records(file: WthorFile, path: FilePath) -> None:
     """Write a WTHOR file of games on 8x8: what `read_wthor_records` reads back is the same.
 
-    Raises OthelloEduError where an array does not fit, IllegalMoveError for a game that breaks the rules.
+    Args:
+        file: games, and what is recorded of each.
+        path: of the file; one that is there is replaced.
+
+    Raises:
+        OthelloEduError: where an array does not fit, or the games are on a smaller board.
+        IllegalMoveError: for a game that breaks the rules.
     """
     games, n_games = file.games, len(file.games)
     if games.board_size != 8:
@@ -178,18 +220,45 @@ def write_wthor_records(file: WthorFile, path) -> None:
         out.write(header.tobytes() + records.tobytes())
 
 
-def write_wthor(games: Games, path, year: int = 0) -> None:
+def write_wthor(games: Games, path: FilePath, year: int = 0) -> None:
     """Write games on 8x8 as a WTHOR file: nobody's names (players and tournaments 0), scores computed.
 
     The theoretical score of a game is its own. `write_wthor_records` writes players and tournaments.
+
+    Args:
+        games: n_games of them.
+        path: of the file; one that is there is replaced.
+        year: when the games were played.
+
+    Raises:
+        OthelloEduError: for games on a smaller board.
+        IllegalMoveError: for a game that breaks the rules.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "games.wtb")
+        ...     write_wthor(Games.from_transcripts(["f5d6c3", "f5f6"]), path, year=2025)
+        ...     read_wthor_records(path).black_discs
+        array([5, 3], dtype=uint8)
+
+    See Also:
+        Chapter 2, :doc:`/notebooks/02_games_as_text`.
     """
     nobody = np.zeros((len(games), 2), np.uint16)
     discs = final_scores(games)[:, 0].astype(np.uint8)
     write_wthor_records(WthorFile(games, year, None, nobody, nobody[:, 0], discs, discs, 0), path)
 
 
-def read_wthor_names(path) -> list[str]:
-    """Names of the players (`.JOU`) or of the tournaments (`.TRN`) that WTHOR files number from 0."""
+def read_wthor_names(path: FilePath) -> list[str]:
+    """Names of the players (`.JOU`) or of the tournaments (`.TRN`) that WTHOR files number from 0.
+
+    Args:
+        path: of the file; its ending says which names it holds.
+
+    Raises:
+        RecordError: for another ending, or a file of another length than its header announces.
+    """
     length = _NAME_LENGTHS.get(Path(path).suffix.lower())
     if length is None:
         raise RecordError(f"{path}: names of players are in .JOU files, names of tournaments in .TRN files")
