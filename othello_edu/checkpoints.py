@@ -2,6 +2,9 @@
 
 A checkpoint is one safetensors file: weights, the state of the optimisers and of the random generator as
 arrays; configuration, step and log as JSON; and the SHA-256 of all of it. Nothing in it is unpickled.
+
+See Also:
+    Chapter 4, :doc:`/notebooks/04_training`.
 """
 
 import hashlib
@@ -15,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from .errors import CheckpointError
-from .files import atomic_write, remove_temporaries
+from .files import FilePath, atomic_write, remove_temporaries
 from .model import GPT, GPTConfig, check_weights
 from .optimizers import optimizers
 from .presets import TrainingConfig
@@ -28,7 +31,13 @@ READABLE = (FORMAT, "othello-edu training checkpoint 3")  # 3: before `targets`,
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """A trained model to go on from, with the part of its card that tells its history, and its log."""
+    """A trained model to go on from.
+
+    Attributes:
+        model: its weights are copied.
+        card: the part of its card that tells its history.
+        log: of its training, a dict an evaluation.
+    """
 
     model: GPT
     card: dict
@@ -39,8 +48,15 @@ class StartingPoint:
 class TrainingRun:
     """A model in training: what a checkpoint holds.
 
-    `log` is a list of dicts, one per evaluation. `start` is the card of the model whose weights this
-    run started from, if it did not start from random ones.
+    Attributes:
+        model: with the weights of this step.
+        config: how it is trained.
+        optimizers: with their state.
+        step: steps taken.
+        seconds: spent so far.
+        log: a dict an evaluation.
+        start: the card of the model whose weights this run started from, if it did not start from random
+            ones.
     """
 
     model: GPT
@@ -67,7 +83,13 @@ class TrainingRun:
         return [*self.model.parameters(), *(value for state in states for value in state.values())]
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint and the log, each atomically: the last good one survives anything."""
+        """Write the checkpoint and the log into a `folder`.
+
+        Each atomically: the last good one survives anything.
+
+        Raises:
+            OSError: where they cannot be written.
+        """
         arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for i, optimizer in enumerate(self.optimizers):
             for index, state in optimizer.state_dict()["state"].items():
@@ -89,12 +111,12 @@ class TrainingRun:
         self.save_log(folder)
 
     def save_log(self, folder: Path) -> None:
-        """Write the log: with the checkpoint, or after a kill between the two."""
+        """Write the log into a `folder`: with the checkpoint, or after a kill between the two."""
         with atomic_write(folder / LOG, "w") as file:
             file.write(self._log_text())
 
     def mend(self, folder: Path) -> None:
-        """Remove what a killed run has left half-written, and bring its log up to its checkpoint."""
+        """Remove what a killed run left half-written in a `folder`; bring the log up to the checkpoint."""
         remove_temporaries(folder, CHECKPOINT, LOG)
         try:
             up_to_date = (folder / LOG).read_bytes() == self._log_text().encode()
@@ -107,9 +129,17 @@ class TrainingRun:
         return "".join(json.dumps(entry) + "\n" for entry in self.log)
 
     def restore(self, folder: Path, about: dict, arrays: dict[str, torch.Tensor]) -> None:
-        """Go on from a checkpoint that was read from a folder. Raises CheckpointError if it does not fit.
+        """Go on from a checkpoint that was read from a folder.
 
         Precision may change, which is said: it rounds otherwise from there on.
+
+        Args:
+            folder: for messages.
+            about: what `read_checkpoint` says of it.
+            arrays: what it holds, by name.
+
+        Raises:
+            CheckpointError: if it does not fit.
         """
         saved = {**asdict(about["model"]), **asdict(about["training"])}
         current = {**asdict(self.model.config), **asdict(self.config)}
@@ -171,9 +201,16 @@ def _digest(about: str, arrays: dict[str, torch.Tensor]) -> str:
 
 
 def read_checkpoint(folder: Path) -> tuple[dict, dict[str, torch.Tensor]]:
-    """What the checkpoint in a folder says and holds: configurations, step and log; and arrays by name.
+    """What the checkpoint in a folder says and holds.
 
-    Raises CheckpointError if there is none, or it is truncated, altered or no checkpoint.
+    Args:
+        folder: of a run.
+
+    Returns:
+        Configurations, step and log, by name; and arrays by name.
+
+    Raises:
+        CheckpointError: if there is none, or it is truncated, altered or no checkpoint.
     """
     path = folder / CHECKPOINT
     if not path.is_file():
@@ -206,10 +243,14 @@ def _weights(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name[6:]: value for name, value in arrays.items() if name.startswith("model.")}
 
 
-def read_run(folder: str | Path) -> TrainingRun:
+def read_run(folder: FilePath) -> TrainingRun:
     """The training run in a folder, as far as its checkpoint goes; its model is in evaluation mode.
 
-    Raises CheckpointError if there is none or it cannot be read.
+    Args:
+        folder: that `train` wrote.
+
+    Raises:
+        CheckpointError: if there is no checkpoint or it cannot be read.
     """
     about, arrays = read_checkpoint(Path(folder))
     run = new_run(GPT(about["model"]), about["training"])
@@ -219,7 +260,15 @@ def read_run(folder: str | Path) -> TrainingRun:
 
 
 def check_folder(folder: Path, resume: bool) -> None:
-    """Raises CheckpointError if no checkpoint is where one is expected, or one where a run is to begin."""
+    """Refuse a folder without a checkpoint where one is expected, or with one where a run is to begin.
+
+    Args:
+        folder: of the run.
+        resume: whether a checkpoint is expected.
+
+    Raises:
+        CheckpointError: says what to do instead.
+    """
     if resume and not (folder / CHECKPOINT).is_file():
         raise CheckpointError(f"there is no {CHECKPOINT} in {folder}: start without resuming")
     if not resume and (folder / CHECKPOINT).exists():
@@ -227,6 +276,11 @@ def check_folder(folder: Path, resume: bool) -> None:
 
 
 def new_run(model: GPT, config: TrainingConfig) -> TrainingRun:
-    """A model about to take its first step."""
+    """A model about to take its first step.
+
+    Args:
+        model: with its first weights.
+        config: how it will be trained.
+    """
     rates = config.learning_rate, config.adamw_learning_rate
     return TrainingRun(model, config, optimizers(model, *rates, config.weight_decay, config.precision))

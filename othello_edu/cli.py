@@ -249,7 +249,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `othello-edu`.
 
-    Returns the exit status: 0, 2 for bad input or a file that cannot be read or written, 130 after Ctrl-C.
+    Args:
+        argv: what follows the program's name; None for what this process was given.
+
+    Returns:
+        The exit status. 0, 2 for bad input or a file that cannot be read or written, 130 after Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     try:

@@ -1,6 +1,13 @@
-"""How well a model predicts legal moves, and how far its probabilities can be believed."""
+"""How well a model predicts legal moves, and how far its probabilities can be believed.
+
+See Also:
+    Chapter 4, :doc:`/notebooks/04_training`.
+"""
+
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from . import checks
@@ -11,16 +18,37 @@ from .model import GPT, checked_model, in_evaluation_mode
 
 
 @torch.no_grad()
-def evaluate(model: GPT, games: Games, batch_size: int = 256) -> dict:
+def evaluate(model: GPT, games: Games, batch_size: int = 256) -> dict[str, Any]:
     """How well a model predicts legal moves, over moves 2 to the last of these games.
 
-    Returns loss (nats per move), excess_loss (mean KL divergence from the uniform distribution over
-    legal moves, nats: 0 is perfect on random games), legal_rate (the likeliest move is legal),
-    legal_mass (probability on legal moves), calibration (see `calibration`), and legal_rate_by_ply, float
-    [n_plies]: entry `t` for the prediction of move `t` counted from 0 (NaN at 0 and where no game got
-    that far).
-    Padding is never a prediction. Raises OthelloEduError if there are no games, none of them has a second
-    move, or they are on another board.
+    Padding is never a prediction.
+
+    Args:
+        model: on any device.
+        games: of the model's board.
+        batch_size: games at a time.
+
+    Returns:
+        A dict of measures by name.
+
+        - loss: nats per move.
+        - excess_loss: mean KL divergence from the uniform distribution over legal moves, nats; 0 is perfect
+          on random games.
+        - legal_rate: share of moves where the likeliest one is legal.
+        - legal_mass: probability on legal moves, in the mean.
+        - calibration: see `calibration`.
+        - legal_rate_by_ply: float [n_plies], entry `t` for the prediction of move `t` counted from 0 (NaN
+          at 0 and where no game got that far).
+
+    Raises:
+        OthelloEduError: if there are no games, none of them has a second move, or they are on another board.
+
+    Example:
+        >>> from othello_edu.games import random_games
+        >>> from othello_edu.pretrained import load_pretrained
+        >>> metrics = evaluate(load_pretrained("small"), random_games(5, seed=0))
+        >>> metrics["legal_rate"] > 0.9
+        True
     """
     checked(games), checked_model(model)
     batch_size = checks.integer("batch_size", batch_size, 1)
@@ -31,7 +59,7 @@ def evaluate(model: GPT, games: Games, batch_size: int = 256) -> dict:
     if not (games.lengths > 1).any():
         raise OthelloEduError(f"{games} has no game with a second move: there is nothing to predict")
     device = next(model.parameters()).device
-    rows, counted = [], []
+    all_rows, all_counted = [], []
     with in_evaluation_mode(model):
         for batch in batches(games, batch_size):
             targets = next_tokens(batch)
@@ -53,9 +81,9 @@ def evaluate(model: GPT, games: Games, batch_size: int = 256) -> dict:
                 ],
                 dim=-1,
             ).double()
-            rows.append(sums)
-            counted.append(targets != PADDING)
-    rows, counted = torch.cat(rows), torch.cat(counted)  # (games, T, 6), (games, T)
+            all_rows.append(sums)
+            all_counted.append(targets != PADDING)
+    rows, counted = torch.cat(all_rows), torch.cat(all_counted)  # (games, T, 6), (games, T)
     means = rows[counted].mean(0).tolist()[:4]
     by_ply = (rows[..., 2].where(counted, 0).sum(0) / counted.sum(0)).numpy()
     names = ("loss", "excess_loss", "legal_rate", "legal_mass")
@@ -66,14 +94,28 @@ def evaluate(model: GPT, games: Games, batch_size: int = 256) -> dict:
     }
 
 
-def calibration(confidence: np.ndarray, truth: np.ndarray, n_bins: int = 10) -> dict:
+def calibration(confidence: npt.ArrayLike, truth: npt.ArrayLike, n_bins: int = 10) -> dict[str, Any]:
     """How far a stated probability can be believed, in bins of equal width.
 
-    confidence [n]: the probability that a model gives its likeliest move. truth [n]: the probability
-    with which that move is played, known exactly on random games: 1 / legal moves, or 0 if it is
-    illegal. Returns, bin by bin where there is anything, lists n, confidence and truth (means), and
-    error: the mean absolute difference of the two, weighted by n (expected calibration error, Guo et
-    al., 2017).
+    Args:
+        confidence: float [n], the probability that a model gives its likeliest move.
+        truth: float [n], the probability with which that move is played, known exactly on random games:
+            1 / legal moves, or 0 if it is illegal.
+        n_bins: of the range 0 to 1.
+
+    Returns:
+        A dict. Bin by bin where there is anything, lists n, confidence and truth (means); and error, the mean
+        absolute difference of the two, weighted by n (expected calibration error).
+
+    Raises:
+        OthelloEduError: if there is nothing, or the two are of different lengths.
+
+    References:
+        Guo et al. (2017), On Calibration of Modern Neural Networks.
+
+    Example:
+        >>> calibration(np.array([0.5, 0.5]), np.array([1.0, 0.0]))
+        {'error': 0.0, 'n': [2], 'confidence': [0.5], 'truth': [0.5]}
     """
     n_bins = checks.integer("n_bins", n_bins, 1)
     confidence = checks.reals("confidence", confidence, "n").numpy()

@@ -5,6 +5,12 @@ positions, exact GELU, causal attention, an untied head without bias. A token is
 position `t` are the network's guess of move `t + 1`.
 
 Shapes in comments: B games, T moves, D = d_model, H heads, V tokens in the vocabulary.
+
+References:
+    Radford et al. (2019), Language Models are Unsupervised Multitask Learners.
+
+See Also:
+    Chapter 3, :doc:`/notebooks/03_a_gpt_by_hand`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,7 +40,26 @@ ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of a network. Vocabulary and context follow from the board."""
+    """The shape of a network. Vocabulary and context follow from the board.
+
+    Attributes:
+        board_size: 4, 6 or 8.
+        n_layer: blocks.
+        n_head: attention heads of each block.
+        d_model: dimensions of the residual stream, a multiple of `n_head`.
+        dropout: share of activations that is left out in training.
+
+    Raises:
+        OthelloEduError: for what lies outside, and where `n_head` does not divide `d_model`.
+
+    Example:
+        >>> config = GPTConfig(board_size=6, n_layer=2, n_head=1, d_model=64)
+        >>> config.vocab_size, config.n_ctx
+        (33, 31)
+
+    See Also:
+        Chapter 3, :doc:`/notebooks/03_a_gpt_by_hand`.
+    """
 
     board_size: int = 8
     n_layer: int = 8
@@ -62,17 +87,28 @@ class GPTConfig:
 
 
 class Tap:
-    """Sees every activation on its way: keeps those named, replaces those that `edits` names."""
+    """Sees every activation on its way: keeps those named, replaces those that `edits` names.
+
+    Args:
+        config: of the network.
+        edits: as in `GPT.run_with_cache`.
+        names: of the activations to keep.
+
+    Raises:
+        OthelloEduError: for an activation that does not exist, and for what are no edits.
+    """
 
     def __init__(self, config: GPTConfig, edits: Edits, names: Iterable[str] = ()):
         checks.kind_of("edits", edits, Mapping, "a dict from (name, index) to functions")
         checks.kind_of("names", names, Iterable, f"some of {', '.join(ACTIVATIONS)}")
-        self.edits, self.kept = edits, {name: [] for name in names}
+        self.edits = edits
+        self.kept: dict[str, list[torch.Tensor]] = {name: [] for name in names}
         for place, edit in edits.items():
             if not isinstance(place, tuple) or len(place) != 2:
                 raise OthelloEduError(f"edits are for (name, index), as ('resid_post', 3); not for {place!r}")
             checks.integer(f"the index of {place}", place[1])
-            checks.kind_of(f"the edit of {place}", edit, Callable, "a function of the activation")
+            hint = "a function of the activation"
+            checks.kind_of(f"the edit of {place}", edit, Callable, hint)  # type: ignore[arg-type]  # a class too
         for name, index in [*edits, *((name, 0) for name in self.kept)]:
             if name not in ACTIVATIONS or not 0 <= index < config.n_layer + (name == "resid_post"):
                 raise OthelloEduError(
@@ -81,7 +117,7 @@ class Tap:
                 )
 
     def wants(self, name: str) -> bool:
-        """Whether anybody looks at this activation."""
+        """Whether anybody looks at the activation `name`."""
         return name in self.kept or any(edited == name for edited, _ in self.edits)
 
     def __call__(self, name: str, index: int, value: torch.Tensor) -> torch.Tensor:
@@ -100,7 +136,11 @@ class Tap:
 
 
 class Attention(nn.Module):
-    """Each move looks back at the moves before it, with H heads at once."""
+    """Each move looks back at the moves before it, with H heads at once.
+
+    Args:
+        config: of the network.
+    """
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -125,8 +165,18 @@ class Attention(nn.Module):
         return F.dropout(self.out(mixed), self.dropout, self.training)
 
 
-def attention(query, key, value, dropout: float) -> torch.Tensor:
-    """Causal attention by torch's fused kernel; each (B, H, T, D/H)."""
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float) -> torch.Tensor:
+    """Causal attention by torch's fused kernel.
+
+    Args:
+        query: float (B, H, T, D/H).
+        key: float (B, H, T, D/H).
+        value: float (B, H, T, D/H).
+        dropout: share of the pattern that is left out.
+
+    Returns:
+        float (B, H, T, D/H).
+    """
     if query.is_cpu and query.dtype == torch.bfloat16:  # its kernel for these is many times slower
         query, key, value = query.float(), key.float(), value.float()
     with torch.autocast("cpu", enabled=False):
@@ -134,7 +184,11 @@ def attention(query, key, value, dropout: float) -> torch.Tensor:
 
 
 class MLP(nn.Module):
-    """4D neurons, each reading the residual stream and writing back to it."""
+    """4D neurons, each reading the residual stream and writing back to it.
+
+    Args:
+        config: of the network.
+    """
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -149,7 +203,11 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Read from the residual stream, think, add to the residual stream; twice."""
+    """Read from the residual stream, think, add to the residual stream; twice.
+
+    Args:
+        config: of the network.
+    """
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -164,7 +222,20 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """A GPT that reads moves and predicts the next one. Weights are drawn from torch's global seed."""
+    """A GPT that reads moves and predicts the next one. Weights are drawn from torch's global seed.
+
+    Args:
+        config: its shape.
+
+    Example:
+        >>> from othello_edu.games import random_games, tokens
+        >>> model = GPT(GPTConfig(board_size=4, n_layer=1, n_head=1, d_model=8))
+        >>> model(tokens(random_games(2, seed=0, board_size=4))).shape  # games, moves, vocabulary
+        torch.Size([2, 11, 13])
+
+    See Also:
+        Chapter 3, :doc:`/notebooks/03_a_gpt_by_hand`.
+    """
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -189,28 +260,58 @@ class GPT(nn.Module):
         return self.config.n_layer + 1
 
     def forward(self, tokens: torch.Tensor, edits: Edits | None = None) -> torch.Tensor:
-        """tokens int64 [B, T] -> logits float [B, T, V]. `edits` as in `run_with_cache`."""
+        """Logits of the next move, at every move.
+
+        Args:
+            tokens: int64 [B, T].
+            edits: as in `run_with_cache`.
+
+        Returns:
+            float [B, T, V].
+        """
         return self._run(tokens, Tap(self.config, edits or {}))
 
     def run_with_cache(
         self, tokens: torch.Tensor, edits: Edits | None = None, names: Iterable[str] = ACTIVATIONS
-    ):
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Run, and keep the named activations (all by default).
 
-        Returns (logits [B, T, V], cache) with cache["resid_post"] [n_stages, B, T, D],
-        cache["mlp_pre"] and cache["mlp_post"] [n_layer, B, T, 4D], cache["attn_pattern"]
-        [n_layer, B, H, T, T].
+        Args:
+            tokens: int64 [B, T].
+            edits: `{(name, index): function}`; the function gets the activation and returns the tensor that
+                takes its place (the cache keeps the edited one).
+            names: some of `ACTIVATIONS`.
 
-        edits: {(name, index): function}; the function gets the activation and returns the tensor that
-        takes its place (the cache keeps the edited one). Raises OthelloEduError for a name or index
-        that does not exist, or a replacement of another shape.
+        Returns:
+            `(logits, cache)`, logits float [B, T, V]. In the cache, float tensors by name.
+
+            - resid_post: [n_stages, B, T, D].
+            - mlp_pre, mlp_post: [n_layer, B, T, 4D].
+            - attn_pattern: [n_layer, B, H, T, T].
+
+        Raises:
+            OthelloEduError: for a name or index that does not exist, or a replacement of another shape.
+
+        Example:
+            >>> from othello_edu.games import random_games, tokens
+            >>> model = GPT(GPTConfig(board_size=4, n_layer=1, n_head=1, d_model=8))
+            >>> logits, cache = model.run_with_cache(tokens(random_games(2, seed=0, board_size=4)))
+            >>> cache["resid_post"].shape
+            torch.Size([2, 2, 11, 8])
         """
         tap = Tap(self.config, edits or {}, names)
         logits = self._run(tokens, tap)
         return logits, {name: torch.stack(values) for name, values in tap.kept.items()}
 
     def logits_from(self, residual: torch.Tensor) -> torch.Tensor:
-        """What the head says of a stream of any stage (the logit lens): [..., D] -> [..., V]."""
+        """What the head says of a stream of any stage (the logit lens).
+
+        Args:
+            residual: float [..., D].
+
+        Returns:
+            float [..., V].
+        """
         residual = checks.reals("residual", residual, "…", self.config.d_model)
         return self.head(self.ln_f(residual))
 
@@ -243,7 +344,11 @@ class GPT(nn.Module):
 
 @contextmanager
 def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Without dropout inside the block, and afterwards as before, whatever ends the block."""
+    """Without dropout inside the block, and afterwards as before, whatever ends the block.
+
+    Args:
+        model: any network.
+    """
     training = model.training
     model.eval()
     try:
@@ -253,9 +358,16 @@ def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def check_weights(config: GPTConfig, state: Mapping[str, torch.Tensor]) -> None:
-    """Raises OthelloEduError where weights are not those of a `GPT` of this configuration.
+    """Refuse weights that are not those of a `GPT` of this configuration.
 
     Without building it: a file may claim any number of blocks.
+
+    Args:
+        config: of the network.
+        state: tensors by name, as of `state_dict()`.
+
+    Raises:
+        OthelloEduError: names the tensor that is missing or of another shape.
     """
     try:
         with torch.device("meta"):  # shapes without memory
@@ -278,7 +390,11 @@ def check_weights(config: GPTConfig, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def checked_model(model: nn.Module) -> GPT:
-    """The model, if it is a GPT, or wraps one as `torch.compile` does."""
+    """The `model`, if it is a GPT, or wraps one as `torch.compile` does.
+
+    Raises:
+        OthelloEduError: if it is none.
+    """
     if not isinstance(getattr(model, "config", None), GPTConfig) or not isinstance(model, nn.Module):
         raise OthelloEduError(f"model is {checks.shown(model)}; it must be a GPT, as of `load_pretrained`")
-    return model
+    return model  # type: ignore[return-value]  # what torch.compile makes of a GPT is used as one

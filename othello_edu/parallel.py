@@ -4,6 +4,9 @@ Networks of this size are made of products that take well under a millisecond. T
 product spend their time waiting for one another; so every thread takes games of its own, runs the whole
 network on them, and the gradients are added up once a step. Processes that `torchrun` has started do
 the same, and add up theirs through torch.distributed, of which `Processes` is all that others see.
+
+See Also:
+    Chapter 4, :doc:`/notebooks/04_training`; on a cluster, :doc:`/book/for_instructors`.
 """
 
 import copy
@@ -12,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import distributed
@@ -27,10 +31,14 @@ SMALLEST_SLICE = 4096  # games x d_model; with less, Python takes longer to call
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train one network together, as one of them sees them: it is number `rank` of `n`.
+    """The processes that train one network together, as one of them sees them.
 
     A process alone is one of one, and what its methods return or leave behind is its own. All processes must
     call the same methods in the same order: each waits for the others.
+
+    Attributes:
+        rank: the number of this one, from 0.
+        n: how many there are.
     """
 
     rank: int = 0
@@ -42,7 +50,7 @@ class Processes:
         return self.rank == 0
 
     def any(self, condition: bool) -> bool:
-        """Whether the condition holds in any of them."""
+        """Whether the `condition` holds in any of them."""
         if self.n == 1:
             return condition
         flag = torch.tensor(float(condition))
@@ -50,19 +58,19 @@ class Processes:
         return bool(flag)
 
     def agree(self, number: int) -> bool:
-        """Whether all have the same number."""
+        """Whether all have the same `number`."""
         of_first = torch.tensor(number)
         self.broadcast([of_first])
         return not self.any(number != int(of_first))
 
     def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Overwrite these tensors with those of the first process."""
+        """Overwrite these `tensors` with those of the first process."""
         if self.n > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor.detach(), 0)
 
     def all_reduce(self, tensor: torch.Tensor) -> None:
-        """Overwrite a tensor with its sum over all processes."""
+        """Overwrite a `tensor` with its sum over all processes."""
         if self.n > 1:
             distributed.all_reduce(tensor)
 
@@ -72,10 +80,18 @@ ALONE = Processes()
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[tuple[Processes, str]]:
-    """Join the processes that `torchrun` started, if it did; yields them, and the device of this one.
+    """Join the processes that `torchrun` started, if it did.
 
-    On GPUs each process of a machine takes one of its own. Raises OthelloEduError where there are fewer
-    GPUs than processes on a machine.
+    On GPUs each process of a machine takes one of its own.
+
+    Args:
+        device: as for torch, such as "cpu" or "cuda".
+
+    Yields:
+        The processes, and the device of this one.
+
+    Raises:
+        OthelloEduError: where there are fewer GPUs than processes on a machine.
     """
     if not distributed.is_available() or not distributed.is_torchelastic_launched():
         yield ALONE, device
@@ -101,10 +117,16 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, str]]:
 class BatchGradient:
     """Puts the gradient of a batch's mean loss into the parameters of a model.
 
-    precision: "float32", or "bfloat16" for the products of activations and weights (the weights
-    themselves, attention on a CPU, and the residual stream stay in float32). compiled: through
-    torch.compile. processes: those that share each batch. All gradients lie in one flat tensor, of which the
-    parameters' `.grad` are views: it is added up in one operation.
+    All gradients lie in one flat tensor, of which the parameters' `.grad` are views: it is added up in one
+    operation.
+
+    Args:
+        model: whose parameters get the gradient.
+        precision: "float32", or "bfloat16" for the products of activations and weights (the weights
+            themselves, attention on a CPU, and the residual stream stay in float32).
+        batch_size: games of a batch, in all processes together.
+        compiled: through torch.compile.
+        processes: those that share each batch.
     """
 
     def __init__(
@@ -136,14 +158,18 @@ class BatchGradient:
         self.pool = ThreadPoolExecutor(n_slices) if n_slices > 1 else None
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """inputs: tokens int64 [n_games, T] of the whole batch, the same in every process.
+        """Add up the gradient of a batch, of which each process reads its share.
 
-        targets: what comes next, as tokens int64 [n_games, T] (0 where nothing does) or as distributions
-        over tokens, float [n_games, T, vocabulary] (all 0 where nothing does). Each process reads its
-        share. Returns the cross-entropy of the whole batch, nats per move.
+        Args:
+            inputs: tokens int64 [n_games, T] of the whole batch, the same in every process.
+            targets: what comes next, as tokens int64 [n_games, T] (0 where nothing does) or as distributions
+                over tokens, float [n_games, T, vocabulary] (all 0 where nothing does).
+
+        Returns:
+            The cross-entropy of the whole batch, nats per move.
         """
         counted = targets != PADDING if targets.ndim == 2 else targets.any(-1)
-        n_targets = counted.sum().item()
+        n_targets = int(counted.sum())
         slices = zip(self._slices(inputs), self._slices(targets), strict=True)
         if self.pool is None:
             self._slice(0, *next(slices), n_targets)
@@ -169,7 +195,14 @@ class BatchGradient:
         share = torch.tensor_split(batch, self.processes.n)[self.processes.rank]
         return torch.tensor_split(share.to(self.device, non_blocking=True), len(self.flat))
 
-    def _slice(self, index: int, inputs, targets, n_targets: int, n_threads: int | None = None):
+    def _slice(
+        self,
+        index: int,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        n_targets: int,
+        n_threads: int | None = None,
+    ) -> None:
         if n_threads is not None:
             torch.set_num_threads(n_threads)  # of this thread
         flat = self.flat[index]
@@ -181,7 +214,8 @@ class BatchGradient:
         bfloat16 = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             logits = self.forwards[index](inputs).flatten(0, 1).float()
-        ignored = {"ignore_index": PADDING} if targets.ndim == 2 else {}  # rows of zeros add nothing
+        # Of distributions, rows of zeros add nothing.
+        ignored: dict[str, Any] = {"ignore_index": PADDING} if targets.ndim == 2 else {}
         total = F.cross_entropy(logits, targets.flatten(0, 1), reduction="sum", **ignored)
         loss = total / max(1, n_targets)
         loss.backward()
@@ -197,7 +231,7 @@ def _replica(model: GPT) -> GPT:
 
 
 def fastest_precision(device: str) -> str:
-    """The precision in which this machine multiplies matrices faster.
+    """The precision in which this machine multiplies matrices faster, on a `device` such as "cpu" or "cuda".
 
     On CPUs both are tried, and bfloat16 must be half as fast again, since it needs copies; of GPUs it is
     enough that they have units for it.

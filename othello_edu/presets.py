@@ -1,4 +1,8 @@
-"""How to train: the settings of a run, and those with which the shipped models were made."""
+"""How to train: the settings of a run, and those with which the shipped models were made.
+
+See Also:
+    Chapter 4, :doc:`/notebooks/04_training`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,15 +30,27 @@ TARGETS: dict[str, Callable[[Games], torch.Tensor]] = {"move": next_tokens, "leg
 class TrainingConfig:
     """How to train. The learning rates warm up, stay, and fall linearly to zero at the end.
 
-    n_games: fresh random games, each read once; first_game: the number of the first one, where the
-    weights that training starts from have read those before it. learning_rate: of Muon, per unit of
-    RMS-matched update; adamw_learning_rate: of embeddings, biases, LayerNorms and head. warmup_steps:
-    steps of linear warm-up. decay: share of the games during which the rates fall. eval_games: games of
-    each evaluation, every `eval_every` games; a checkpoint follows each evaluation. precision: of matrix
-    products, "float32", "bfloat16", or "auto" for the faster of the two on the machine that starts.
-    targets: "move", the next move of the game, or "legal", all legal moves with equal weight: the
-    distribution that the next move of a random game is drawn from. Gradient and minimum are the same on
-    average; the second is told every continuation where the first is told one.
+    Attributes:
+        n_games: fresh random games, each read once.
+        first_game: the number of the first one, where the weights that training starts from have read those
+            before it.
+        seed: of the weights and of the games.
+        batch_size: games of a step.
+        learning_rate: of Muon, per unit of RMS-matched update.
+        adamw_learning_rate: of embeddings, biases, LayerNorms and head.
+        weight_decay: of Muon.
+        warmup_steps: steps of linear warm-up.
+        decay: share of the games during which the rates fall.
+        eval_games: games of each evaluation.
+        eval_every: games from one evaluation to the next; a checkpoint follows each.
+        precision: of matrix products, "float32", "bfloat16", or "auto" for the faster of the two on the
+            machine that starts.
+        targets: "move", the next move of the game, or "legal", all legal moves with equal weight, the
+            distribution that the next move of a random game is drawn from. Gradient and minimum are the same
+            on average; the second is told every continuation where the first is told one.
+
+    Raises:
+        OthelloEduError: for what lies outside.
     """
 
     n_games: int = 600_000
@@ -78,7 +94,13 @@ class TrainingConfig:
         return -(-self.n_games // self.batch_size)
 
     def rate(self, step: int) -> float:
-        """Share of the full learning rate at a step, counted from 0."""
+        """Share of the full learning rate at a `step`, counted from 0.
+
+        Example:
+            >>> config = TrainingConfig(n_games=640, batch_size=64, warmup_steps=1, decay=0.4)
+            >>> [round(config.rate(step), 2) for step in range(config.n_steps)]
+            [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
+        """
         warm = (step + 1) / (self.warmup_steps + 1)
         cool = (self.n_steps - step) / max(1, round(self.decay * self.n_steps))
         return min(1.0, warm, cool)

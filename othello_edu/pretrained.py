@@ -1,4 +1,8 @@
-"""The shipped models: rounded once to float16, checked against their SHA-256, with a card each."""
+"""The shipped models: rounded once to float16, checked against their SHA-256, with a card each.
+
+See Also:
+    Chapter 4, :doc:`/notebooks/04_training`, and :doc:`/book/networks`.
+"""
 
 import hashlib
 import json
@@ -11,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 
 from . import checks
 from .checkpoints import LOG, StartingPoint, read_run
 from .errors import CheckpointError, OthelloEduError
 from .evaluation import evaluate
-from .files import atomic_write, make_folder, read_json
+from .files import FilePath, atomic_write, make_folder, read_json
 from .games import random_games
 from .model import GPT, GPTConfig, check_weights, checked_model
 from .presets import EVALUATION_SEED
@@ -44,9 +49,13 @@ def _roots() -> list[Path]:
 
 
 def model_folder(name: str) -> Path:
-    """Where a model lies: in the package, in `models/` of a checkout, or in $OTHELLO_EDU_MODELS.
+    """Where a model lies: in the package, in `models/` of a checkout, or in `$OTHELLO_EDU_MODELS`.
 
-    Raises OthelloEduError that says where it looked, and what to do.
+    Args:
+        name: of the model, such as "small".
+
+    Raises:
+        OthelloEduError: says where it looked, and what to do.
     """
     checks.kind_of("name", name, str, "the name of a model, such as 'small'")
     one_folder = name not in ("", ".", "..") and Path(name).name == name
@@ -67,16 +76,33 @@ def model_folder(name: str) -> Path:
 def load_pretrained(name: str) -> GPT:
     """A shipped model, in float32 and evaluation mode.
 
-    Raises OthelloEduError for a name that is not found, and CheckpointError (naming the file) for
-    weights that are missing, altered, truncated, or do not fit their configuration.
+    Args:
+        name: one of `shipped()`.
+
+    Raises:
+        OthelloEduError: for a name that is not found.
+        CheckpointError: names the file, for weights that are missing, altered, truncated, or do not fit their
+            configuration.
+
+    Example:
+        >>> load_pretrained("small").config
+        GPTConfig(board_size=8, n_layer=8, n_head=8, d_model=128, dropout=0.0)
+
+    See Also:
+        Chapter 4, :doc:`/notebooks/04_training`, and :doc:`/book/networks`.
     """
     return load_model(model_folder(name))
 
 
 def starting_point(name: str | Path) -> StartingPoint:
-    """A model that training can go on from, by the name of a shipped one or by folder.
+    """A model that training can go on from.
 
-    Raises as `load_model` does, and CheckpointError for a folder without a readable card and log.
+    Args:
+        name: of a shipped one, or a folder.
+
+    Raises:
+        OthelloEduError: as `load_model` does.
+        CheckpointError: as `load_model` does, and for a folder without a readable card and log.
     """
     folder = model_folder(str(name)) if str(name) in (*shipped(), *OUTSIDE) else Path(name)
     model = load_model(folder)
@@ -93,8 +119,12 @@ def starting_point(name: str | Path) -> StartingPoint:
 def card(name: str) -> dict:
     """What was measured about a shipped model, and how it was made.
 
-    Raises OthelloEduError for a name that is not found, CheckpointError for a card that is
-    missing or no JSON.
+    Args:
+        name: one of `shipped()`.
+
+    Raises:
+        OthelloEduError: for a name that is not found.
+        CheckpointError: for a card that is missing or no JSON.
     """
     path = model_folder(name) / CARD_FILE
     try:
@@ -109,7 +139,12 @@ def card(name: str) -> dict:
 def card_text(name: str) -> str:
     """The card of a shipped model as Markdown; no text in it is taken for Markdown or HTML.
 
-    Raises as `card` does, and CheckpointError for a card that lacks something.
+    Args:
+        name: one of `shipped()`.
+
+    Raises:
+        OthelloEduError: for a name that is not found.
+        CheckpointError: as `card` does, and for a card that lacks something.
     """
     about = card(name)
     try:
@@ -147,15 +182,23 @@ def _markdown(name: str, about: dict) -> str:
 
 
 def trainings(about: dict) -> list[dict]:
-    """The trainings that a card tells of, the first one first: one that went on from another has several."""
+    """The trainings that a card tells of, the first one first: one that went on from another has several.
+
+    Args:
+        about: a card.
+    """
     earlier = about.get("start")
     return [*(trainings(earlier) if earlier else []), about]
 
 
 def taught_by(about: dict) -> tuple[str, ...]:
-    """What a network was told about the next move, from its card, in the order of its trainings.
+    """What a network was told about the next move, in the order of its trainings.
 
-    ("move",), ("legal",), or several where its teacher changed.
+    Args:
+        about: its card.
+
+    Returns:
+        `("move",)`, `("legal",)`, or several where its teacher changed.
     """
     names = [step["training"].get("targets", "move") for step in trainings(about)]
     return tuple(name for name, _ in groupby(names))
@@ -179,12 +222,17 @@ def _step_text(about: dict) -> str:
 
 
 def as_text(text: str) -> str:
-    """A text from a file as Markdown that shows it as it is, on one line, in a table too."""
+    """A `text` from a file as Markdown that shows it as it is, on one line, in a table too."""
     return re.sub(r"([\\`*_\[\]$|~])", r"\\\1", escape(" ".join(text.split()), quote=False))
 
 
 def as_code(text: str) -> str:
-    """A text from a file as `code` in Markdown, on one line: its fence is longer than any within."""
+    """A `text` from a file as code in Markdown, on one line: its fence is longer than any within.
+
+    Example:
+        >>> as_code("train --seed 3")
+        '`train --seed 3`'
+    """
     text = " ".join(text.split())
     runs = re.findall("`+", text)
     fence = "`" * (1 + max(map(len, runs), default=0))
@@ -193,8 +241,8 @@ def as_code(text: str) -> str:
 
 
 def export(
-    checkpoint: str | Path,
-    folder: str | Path,
+    checkpoint: FilePath,
+    folder: FilePath,
     command: str,
     commit: str,
     device: str,
@@ -203,9 +251,20 @@ def export(
 ) -> dict:
     """Round a training run to float16, measure what is left of it, and write a shippable folder.
 
-    checkpoint: the folder that `train` wrote. command, commit and device go on the card. n_games: random
-    games of the measurement, which no training reads. unfinished: take a run, too, that has not read all
-    its games; its card says so. Returns the card. Raises CheckpointError for an unfinished run otherwise.
+    Args:
+        checkpoint: the folder that `train` wrote.
+        folder: for weights, configuration, card and log.
+        command: that trained it, for the card.
+        commit: at which it was trained, for the card.
+        device: on which it was trained, for the card.
+        n_games: random games of the measurement, which no training reads.
+        unfinished: take a run, too, that has not read all its games; its card says so.
+
+    Returns:
+        The card.
+
+    Raises:
+        CheckpointError: for an unfinished run otherwise.
     """
     run = read_run(checkpoint)
     if not (run.finished or unfinished):
@@ -239,20 +298,25 @@ def export(
 
 
 def rounded(model: GPT) -> GPT:
-    """The same model with every weight rounded to float16, once, and kept as float32."""
+    """The same `model` with every weight rounded to float16, once, and kept as float32."""
     copy = GPT(checked_model(model).config)
     copy.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
     return copy.eval()
 
 
-def save_model(model: GPT, folder: str | Path) -> None:
+def save_model(model: GPT, folder: FilePath) -> None:
     """Write weights (float16) and configuration, each file atomically, into a folder.
 
     Weights of more than `SHARD_BYTES` are spread over several files, in the order of the parameters.
+
+    Args:
+        model: whose weights are rounded.
+        folder: made, if it is not there.
     """
     checked_model(model)
     folder = make_folder(checks.kind_of("folder", folder, (str, os.PathLike), "the path of a folder"))
-    shards, bytes_left = [], 0
+    shards: list[dict[str, torch.Tensor]] = []
+    bytes_left = 0
     for name, value in model.state_dict().items():
         if not shards or bytes_left < 2 * value.numel():
             shards.append({})
@@ -271,8 +335,15 @@ def save_model(model: GPT, folder: str | Path) -> None:
         file.write("\n")
 
 
-def load_model(folder: str | Path) -> GPT:
-    """A model written by `save_model`. Raises CheckpointError naming the file at fault."""
+def load_model(folder: FilePath) -> GPT:
+    """A model written by `save_model`.
+
+    Args:
+        folder: that `save_model` wrote.
+
+    Raises:
+        CheckpointError: names the file at fault.
+    """
     folder = Path(checks.kind_of("folder", folder, (str, os.PathLike), "the path of a folder"))
     try:
         about = read_json(folder / CONFIG_FILE)
@@ -282,7 +353,7 @@ def load_model(folder: str | Path) -> GPT:
             raise ValueError("sha256 does not name files of this folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / CONFIG_FILE} does not describe a model: {error}") from error
-    state = {}
+    state: dict[str, torch.Tensor] = {}
     for name, expected in digests.items():
         content = _verified(folder / name, expected)
         try:

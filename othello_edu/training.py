@@ -3,6 +3,9 @@
 Data is generated on the fly and never repeated: step `s` reads random games `s * batch_size …` of the
 training seed, whatever the number of threads and processes. `presets` says how to train, `parallel` finds the
 gradient, `optimizers` moves the weights, `evaluation` measures them and `checkpoints` keeps them.
+
+See Also:
+    Chapter 4, :doc:`/notebooks/04_training`, and chapter 11, :doc:`/notebooks/11_learning_over_time`.
 """
 
 import signal
@@ -28,7 +31,7 @@ from .checkpoints import (
 )
 from .errors import CheckpointError, OthelloEduError
 from .evaluation import evaluate
-from .files import locked, make_folder
+from .files import FilePath, locked, make_folder
 from .games import Games, random_games, tokens
 from .model import GPT, GPTConfig
 from .parallel import ALONE, BatchGradient, Processes, fastest_precision
@@ -38,7 +41,7 @@ from .presets import EVALUATION_SEED, TARGETS, TRAINING_SEEDS, TrainingConfig
 def train(
     model_config: GPTConfig,
     config: TrainingConfig,
-    out: str | Path | None = None,
+    out: FilePath | None = None,
     resume: bool = False,
     device: str = "cpu",
     progress: bool = True,
@@ -52,14 +55,37 @@ def train(
     With `out`, a checkpoint and a JSONL log are written there after each evaluation, at the end, and on
     Ctrl-C (KeyboardInterrupt is raised once it is written). On one CPU with one number of threads and
     processes, a resumed run ends in exactly the weights of an uninterrupted one; on another number, or on
-    a GPU, it reads the same games and differs by rounding. start: weights to begin with in place of
-    random ones. compiled: through torch.compile.
+    a GPU, it reads the same games and differs by rounding. A precision other than the checkpoint's is
+    warned of.
 
-    processes: as `parallel.joined_processes` yields them; they train one model together, and the first
-    evaluates, logs and saves. Raises CheckpointError if `out` holds a checkpoint and `resume` is
-    false, or one that does not fit; OthelloEduError where the device does not exist, another run holds
-    `out`, or the training diverges (the last good checkpoint stays); OSError where `out` cannot be
-    written, before the first step. A precision other than the checkpoint's is warned of.
+    Args:
+        model_config: the shape of the network.
+        config: how to train.
+        out: folder for checkpoint and log; None writes nothing.
+        resume: go on from the checkpoint in `out`.
+        device: as for torch, such as "cpu" or "cuda".
+        progress: show a bar.
+        on_evaluation: called with the run after each evaluation.
+        start: weights to begin with in place of random ones.
+        compiled: through torch.compile.
+        processes: as `parallel.joined_processes` yields them; they train one model together, and the first
+            evaluates, logs and saves.
+
+    Returns:
+        The run, with the trained model in evaluation mode and its log.
+
+    Raises:
+        CheckpointError: if `out` holds a checkpoint and `resume` is false, or one that does not fit.
+        OthelloEduError: where the device does not exist, another run holds `out`, or the training diverges
+            (the last good checkpoint stays).
+        OSError: where `out` cannot be written, before the first step.
+
+    Example:
+        >>> tiny = GPTConfig(board_size=4, n_layer=1, n_head=1, d_model=8)
+        >>> config = TrainingConfig(n_games=128, eval_games=10, eval_every=128, precision="float32")
+        >>> run = train(tiny, config, progress=False)
+        >>> run.games, run.step, run.log[-1]["games"]
+        (128, 2, 128)
     """
     if resume and out is None:
         raise OthelloEduError("to resume, name the folder of the checkpoint: out=…")
@@ -82,7 +108,7 @@ def train(
 
 
 @contextmanager
-def _locked_folder(out: str | Path | None, resume: bool, processes: Processes) -> Iterator[None]:
+def _locked_folder(out: FilePath | None, resume: bool, processes: Processes) -> Iterator[None]:
     """The folder of a run, which can be written and is this run's alone until it ends.
 
     The first of the processes that train together holds it; where it cannot, none of them begins.
@@ -111,16 +137,16 @@ def _begin(
 ) -> TrainingRun:
     """The run at its first step, or where its checkpoint has it; the same in all processes."""
     device = next(model.parameters()).device.type
-    checkpoint = read_checkpoint(folder) if resume else None
+    checkpoint = read_checkpoint(folder) if folder is not None and resume else None
     if config.precision == "auto":
-        if resume:
+        if checkpoint is not None:
             precision = checkpoint[0]["training"].precision
         else:  # one for all: bfloat16 only where every machine is faster with it
             slow_bfloat16 = fastest_precision(device) == "float32"
             precision = "float32" if processes.any(slow_bfloat16) else "bfloat16"
         config = replace(config, precision=precision)
     run = new_run(model, config)
-    if resume:
+    if folder is not None and checkpoint is not None:
         run.restore(folder, *checkpoint)
         if start is not None and run.start != start.card:
             raise CheckpointError(f"{folder / CHECKPOINT} did not start from the model that is named now")
@@ -187,7 +213,15 @@ def _loop(
 
 
 def training_step(run: TrainingRun, gradient: BatchGradient) -> torch.Tensor:
-    """One optimiser step on the next fresh games; returns the loss in nats per move."""
+    """One optimiser step on the next fresh games.
+
+    Args:
+        run: is one step further afterwards.
+        gradient: of the run's model.
+
+    Returns:
+        The loss, nats per move.
+    """
     config, model = run.config, run.model
     model.train()
     n = min(config.batch_size, config.first_game + config.n_games - run.games)
