@@ -331,7 +331,7 @@ class Board:
 
     @property
     def contents(self) -> np.ndarray:
-        """The discs, int8 [64]: 0 empty, 1 black, 2 white."""
+        """What is on every square, int8 [64], 0 empty, 1 black, 2 white."""
         board = np.zeros(64, np.int8)
         board[list(squares_of(self.black))] = BLACK
         board[list(squares_of(self.white))] = WHITE

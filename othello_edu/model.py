@@ -77,12 +77,12 @@ class GPTConfig:
 
     @property
     def vocab_size(self) -> int:
-        """Playable squares without the centre, and padding: 61 on 8x8."""
+        """Playable squares without the centre, and padding; 61 on 8x8."""
         return n_plies(self.board_size) + 1
 
     @property
     def n_ctx(self) -> int:
-        """Longest sequence of moves the network can read: 59 on 8x8."""
+        """Longest sequence of moves the network can read; 59 on 8x8."""
         return n_plies(self.board_size) - 1
 
 
@@ -256,7 +256,7 @@ class GPT(nn.Module):
 
     @property
     def n_stages(self) -> int:
-        """Residual-stream stages: the embedding and one after each block."""
+        """Stages of the residual stream, the embedding and one after each block."""
         return self.config.n_layer + 1
 
     def forward(self, tokens: torch.Tensor, edits: Edits | None = None) -> torch.Tensor:

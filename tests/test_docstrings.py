@@ -105,6 +105,14 @@ def misplaced(text: str) -> list[str]:
     ]
 
 
+def colons(thing) -> list[str]:
+    """What napoleon takes for the type of a property: all before a colon in the first line."""
+    line = thing.__doc__.partition("\n")[0] if isinstance(thing, property) else ""
+    return (
+        [f"first line has a colon outside backticks: {line}"] if ": " in re.sub("`[^`]*`", "", line) else []
+    )
+
+
 @pytest.fixture(scope="module")
 def reader() -> Callable[[str], str]:
     """What docutils finds wrong with a docstring, once napoleon has read it with the settings of the site."""
@@ -221,11 +229,18 @@ def test_sections_in_another_order_are_found():
     ]
 
 
+def test_a_property_whose_text_would_be_taken_for_its_type_is_found():
+    assert colons(property(fget=None, doc="Stages: several."))
+    assert colons(property(fget=None, doc="Stages, `a: b`.\n\nFor example: two.")) == []
+    assert colons(colons) == []
+
+
 @pytest.mark.parametrize("name", DESCRIBED)
 def test_every_docstring_has_the_form_that_the_reference_reads(name, reader):
     module = importlib.import_module(name)
     things = [(found, thing) for found, thing in public(module) if thing.__doc__]
     faults = [f"{found} explains no {what}" for found, thing in things for what in unexplained(thing)]
+    faults += [f"{found}: {fault}" for found, thing in things for fault in colons(thing)]
     for found, text in [("the module", module.__doc__), *((found, thing.__doc__) for found, thing in things)]:
         faults += [f"{found}: {fault}" for fault in [*misplaced(text), *reader(text).splitlines()]]
     if name.removeprefix("othello_edu.") in NOT_YET:

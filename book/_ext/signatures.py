@@ -1,7 +1,8 @@
 """Sphinx extension: signatures that autodoc does not show by itself, or not as they are written.
 
-A function compiled by numba is no function for autodoc; and of `npt.ArrayLike`, a union of many types of
-NumPy's own, autodoc writes out every one.
+A function compiled by numba is no function for autodoc. Of `npt.ArrayLike`, a union of many types of NumPy's
+own, it writes out every one. And the fields of a named tuple, which stand in its signature and in its
+docstring, it describes once more, as "Alias for field number 0".
 """
 
 import numpy.typing as npt
@@ -33,7 +34,13 @@ def as_written(app, what, name, thing, options, signature, returned):
     return [text and text.replace(ARRAY_LIKE, "ArrayLike") for text in (signature, returned)]
 
 
+def without_fields(app, what, name, thing, skip, options):
+    """Whether autodoc should pass over this member; None where that is its own to say."""
+    return True if (getattr(thing, "__doc__", None) or "").startswith("Alias for field number ") else None
+
+
 def setup(app):
     app.add_autodocumenter(CompiledFunctionDocumenter)
     app.connect("autodoc-process-signature", as_written)
+    app.connect("autodoc-skip-member", without_fields)
     return {"parallel_read_safe": True}
