@@ -137,7 +137,7 @@ def installed(copy) -> Path:
     """A copy in which everything is installed, with programs that write down how they are called."""
     programs = copy / ".venv" / "bin"
     programs.mkdir(parents=True)
-    for name in ("python", "jupyter-book", "jupyter", "check-jsonschema", "zizmor"):
+    for name in ("python", "jupyter-book", "jupyter", "check-jsonschema", "zizmor", "oxlint"):
         (programs / name).write_text(ARGUMENTS.format(log=copy / "log"), encoding="utf-8")
         (programs / name).chmod(0o755)
     (copy / ".venv" / ".installed").touch()
