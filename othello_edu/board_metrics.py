@@ -3,9 +3,13 @@
 A *property* is one fact about the board: this square holds my disc, or theirs. There are two a square, 128 in
 all; "empty" is the absence of both. (Karvonen et al., 2024, also divide by the 64 empty ones, which count as
 zero: multiply their coverage by 1.5 to compare.)
+
+See Also:
+    Chapter 7, :doc:`/notebooks/07_sparse_autoencoders`.
 """
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from . import checks
@@ -19,8 +23,19 @@ _MIN_ACTIVE = 10  # rows on which a feature must be active before its precision 
 _ROWS = 1 << 14
 
 
-def properties(labels) -> np.ndarray:
-    """Contents int [n, n_squares] -> bool [n, 2 · n_squares]: mine on each square, then theirs."""
+def properties(labels: npt.ArrayLike) -> np.ndarray:
+    """Contents as facts: mine on each square, then theirs.
+
+    Args:
+        labels: int [..., n_squares], contents in 0..2, or −1 for masked, which is neither.
+
+    Returns:
+        bool [..., 2 · n_squares].
+
+    Example:
+        >>> properties([[0, 1, 2]]).astype(int).tolist()  # empty, mine, theirs
+        [[0, 1, 0, 0, 0, 1]]
+    """
     labels = checked_labels(labels, "…", "n_squares")
     return np.concatenate([labels == MINE, labels == THEIRS], axis=-1)
 
@@ -36,7 +51,7 @@ def _counts(feature_acts, truth, cut):
     return both, active
 
 
-def _float_acts(feature_acts) -> torch.Tensor:
+def _float_acts(feature_acts: torch.Tensor) -> torch.Tensor:
     """Activations [n, n_features] as finite float32."""
     return checks.finite(
         "feature_acts", checks.reals("feature_acts", feature_acts, "n", "n_features")
@@ -58,13 +73,39 @@ def _checked(feature_acts, labels):
     return _float_acts(feature_acts), torch.from_numpy(properties(labels)).float()
 
 
-def coverage(feature_acts, labels, new_feature_acts=None, new_labels=None) -> float:
-    """Mean over properties of the best F1 that one feature and one threshold reach (Karvonen et al., 2024).
+def coverage(
+    feature_acts: torch.Tensor,
+    labels: np.ndarray,
+    new_feature_acts: torch.Tensor | None = None,
+    new_labels: np.ndarray | None = None,
+) -> float:
+    """Mean over properties of the best F1 that one feature and one threshold reach.
 
-    feature_acts float [n, n_features], at least 0; labels int [n, n_squares], contents. Thresholds are 0,
-    0.1, …, 0.9 of each feature's largest activation on these rows. new_feature_acts, new_labels: rows of
-    other games, on which the F1 of the chosen ones is taken: the more features there are to choose among,
-    the luckier is the best. Properties that never occur are left out.
+    Thresholds are 0, 0.1, …, 0.9 of each feature's largest activation on these rows. Properties that never
+    occur are left out.
+
+    Args:
+        feature_acts: float [n, n_features], at least 0.
+        labels: int [n, n_squares], contents.
+        new_feature_acts: float [m, n_features], rows of other games, on which the F1 of the chosen ones is
+            taken: the more features there are to choose among, the luckier is the best.
+        new_labels: int [m, n_squares], contents of these rows; both, or neither.
+
+    Returns:
+        A share, 1 is perfect.
+
+    Raises:
+        OthelloEduError: for shapes that do not fit, and numbers that are not finite.
+
+    References:
+        Karvonen et al. (2024).
+
+    Example:
+        >>> round(coverage(torch.tensor([[0.0], [2.0], [3.0]]), np.array([[0], [1], [1]])), 2)
+        1.0
+
+    See Also:
+        Chapter 7, :doc:`/notebooks/07_sparse_autoencoders`.
     """
     feature_acts, truth = _checked(feature_acts, labels)
     largest, present = feature_acts.amax(0), truth.sum(0).double()
@@ -91,17 +132,30 @@ def coverage(feature_acts, labels, new_feature_acts=None, new_labels=None) -> fl
 
 
 class BoardReader:
-    """Reads boards off the features that are nearly always right about a property (Karvonen et al., 2024).
+    """Reads boards off the features that are nearly always right about a property.
 
     After `fit`: cut [n_features], the activation above which a feature speaks; says bool [n_features,
     n_properties], what it then says.
+
+    References:
+        Karvonen et al. (2024).
     """
 
     def fit(self, feature_acts: torch.Tensor, labels: np.ndarray) -> "BoardReader":
-        """For each threshold the features with a precision of at least 0.95 on these rows; of these readers
-        the one that reads the rows best. Judge it on other games.
+        """Choose features and their threshold. Judge the reader on other games.
 
-        feature_acts [n, n_features]; labels int [n, n_squares], contents.
+        For each threshold the features with a precision of at least 0.95 on these rows; of these readers the
+        one that reads the rows best.
+
+        Args:
+            feature_acts: float [n, n_features], at least 0.
+            labels: int [n, n_squares], contents.
+
+        Returns:
+            Itself.
+
+        Raises:
+            OthelloEduError: for shapes that do not fit, and numbers that are not finite.
         """
         feature_acts, truth = _checked(feature_acts, labels)
         largest, best = feature_acts.amax(0), -1.0
@@ -115,24 +169,45 @@ class BoardReader:
         return self
 
     def predict(self, feature_acts: torch.Tensor) -> torch.Tensor:
-        """Properties that some active feature speaks for, bool [n, n_properties]."""
+        """Properties that some active feature speaks for.
+
+        Args:
+            feature_acts: float [n, n_features].
+
+        Returns:
+            bool [n, n_properties].
+
+        Raises:
+            OthelloEduError: before `fit`, and for another number of features.
+        """
         if not hasattr(self, "cut"):
             raise OthelloEduError("this reader is not fitted: call fit first")
         feature_acts = checks.shape("feature_acts", _float_acts(feature_acts), "n", len(self.cut))
         return _said(feature_acts, self.cut, self.says)
 
     def score(self, feature_acts: torch.Tensor, labels: np.ndarray) -> float:
-        """Mean over boards of F1 between the properties that were read and the true ones."""
+        """Mean over boards of F1 between the properties that were read and the true ones.
+
+        Args:
+            feature_acts: float [n, n_features].
+            labels: int [n, n_squares], contents.
+
+        Returns:
+            A share, 1 is perfect.
+
+        Raises:
+            OthelloEduError: before `fit`, and for shapes that do not fit.
+        """
         feature_acts, truth = _checked(feature_acts, labels)
         return _mean_f1(self.predict(feature_acts), truth)
 
 
-def _said(feature_acts, cut, says) -> torch.Tensor:
+def _said(feature_acts: torch.Tensor, cut: torch.Tensor, says: torch.Tensor) -> torch.Tensor:
     """What active features say, bool [n, n_properties]."""
     return torch.cat([(part > cut).float() @ says.float() > 0 for part in feature_acts.split(_ROWS)])
 
 
-def _mean_f1(read, truth) -> float:
+def _mean_f1(read: torch.Tensor, truth: torch.Tensor) -> float:
     """Mean over rows of F1 between two sets of properties, [n, n_properties] each."""
     read = read.float()
     return float((2 * (read * truth).sum(1) / (read.sum(1) + truth.sum(1)).clamp(min=1)).mean())
@@ -142,10 +217,24 @@ def _mean_f1(read, truth) -> float:
 
 
 def choose_features(feature_acts: torch.Tensor, labels: np.ndarray, k: int) -> torch.Tensor:
-    """The k features that tell the contents of each square apart best, int64 [n_squares, k].
+    """The k features that tell the contents of each square apart best.
 
     Ranked by the share of a feature's variance that lies between the three contents (an F test): the
-    three-class form of the difference of means (Gurnee et al., 2023).
+    three-class form of the difference of means.
+
+    Args:
+        feature_acts: float [n, n_features], at least two rows.
+        labels: int [n, n_squares], contents in 0..2 without masks.
+        k: how many, at least 1; all, where there are fewer.
+
+    Returns:
+        int64 [n_squares, k], the best first.
+
+    Raises:
+        OthelloEduError: for arguments that are none of this.
+
+    References:
+        Gurnee et al. (2023).
     """
     feature_acts, labels = _acts_and_contents(feature_acts, labels)
     k = checks.integer("k", k, 1)
@@ -171,10 +260,21 @@ def _acts_and_contents(feature_acts, labels):
 
 
 class SparseProbe:
-    """A softmax regression a square that may look at k features of its own (Gurnee et al., 2023).
+    """A softmax regression a square that may look at k features of its own.
 
     Solved by Newton's method: a few steps reach the optimum, and nothing needs to be tuned. After `fit`:
     features int64 [n_squares, k], weight float64 [n_squares, k + 1, 3] (the last row is the bias).
+
+    Args:
+        k: features of each square, at least 1.
+        ridge: price of the square of the weights, above 0; it keeps them finite where contents are separable.
+        max_steps: of Newton's method.
+
+    Raises:
+        OthelloEduError: for arguments that are none of this.
+
+    References:
+        Gurnee et al. (2023).
     """
 
     def __init__(self, k: int, ridge: float = 1e-3, max_steps: int = 30):
@@ -182,7 +282,18 @@ class SparseProbe:
         self.ridge = checks.number("ridge", ridge, above=0)
 
     def fit(self, feature_acts: torch.Tensor, labels: np.ndarray) -> "SparseProbe":
-        """feature_acts [n, n_features]; labels int [n, n_squares], contents in 0..2 without masks."""
+        """Choose features, and solve each square.
+
+        Args:
+            feature_acts: float [n, n_features], at least two rows.
+            labels: int [n, n_squares], contents in 0..2 without masks.
+
+        Returns:
+            Itself.
+
+        Raises:
+            OthelloEduError: for shapes that do not fit, masks, and numbers that are not finite.
+        """
         feature_acts, target = _acts_and_contents(feature_acts, labels)
         self.features = choose_features(feature_acts, labels, self.k)
         self.mean, self.scale = feature_acts.mean(0), feature_acts.std(0).clamp(min=1e-6)
@@ -195,7 +306,17 @@ class SparseProbe:
         return self
 
     def predict(self, feature_acts: torch.Tensor) -> np.ndarray:
-        """The likeliest content of every square, int8 [n, n_squares]."""
+        """The likeliest content of every square.
+
+        Args:
+            feature_acts: float [n, n_features].
+
+        Returns:
+            int8 [n, n_squares].
+
+        Raises:
+            OthelloEduError: before `fit`, and for another number of features.
+        """
         if not hasattr(self, "weight"):
             raise OthelloEduError("this probe is not fitted: call fit first")
         feature_acts = checks.shape("feature_acts", _float_acts(feature_acts), "n", len(self.mean))

@@ -5,12 +5,17 @@ anything with `encode` and `decode`. An SAE has found something only where it do
 had nothing to find, at the same number of active features; `Directions` makes such rivals of PCA, of single
 dimensions, of MLP neurons, of random vectors. `MeanDictionary` is the yardstick: it is told the truth. Names
 and shapes are those of SAEs: W_dec [n_features, d_model] and b_dec [d_model] rebuild a stream.
+
+See Also:
+    Chapter 7, :doc:`/notebooks/07_sparse_autoencoders`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
@@ -28,15 +33,32 @@ _PART = 8192  # rows encoded at a time
 # The panel -------------------------------------------------------------------------------------------
 
 
+class _Dictionary(Protocol):
+    """What can be judged: an SAE, `Directions`, `MeanDictionary`, or anything else that has these three."""
+
+    @property
+    def d_model(self) -> int:
+        """Dimensions of the stream that it rebuilds."""
+
+    def encode(self, rows: torch.Tensor, /) -> torch.Tensor:
+        """Activations of what it reads, `rows` [n, …] -> [n, n_features]."""
+
+    def decode(self, feature_acts: torch.Tensor, /) -> torch.Tensor:
+        """The streams that `feature_acts` [n, n_features] describe, [n, d_model]."""
+
+
 @dataclass(frozen=True)
 class Panel:
     """What is reported of every dictionary, never one number alone.
 
-    l0: mean number of active features. explained_variance: 1 − ‖x − x̂‖² / ‖x − mean‖². dead_fraction:
-    share of features that are never active on these rows. density: float64 [n_features], share of
-    rows on which each feature is active. loss, loss_spliced, loss_ablated: the model's next-move loss
-    (nats) as it is, with the reconstruction in place of the stage, and with the stage's mean in its
-    place. loss_recovered: share of the way from ablated back to the model's own, 1 is perfect.
+    Attributes:
+        l0: mean number of active features.
+        explained_variance: `1 − ‖x − x̂‖² / ‖x − mean‖²`.
+        dead_fraction: share of features that are never active on these rows.
+        density: float64 [n_features], share of rows on which each feature is active.
+        loss: the model's next-move loss (nats) as it is.
+        loss_spliced: that loss with the reconstruction in place of the stage.
+        loss_ablated: that loss with the stage's mean in its place.
     """
 
     l0: float
@@ -49,7 +71,10 @@ class Panel:
 
     @property
     def loss_recovered(self) -> float:
-        """1 where splicing costs nothing, 0 where it costs what the mean costs; NaN if that is nothing."""
+        """Share of the way from the ablated loss back to the model's own.
+
+        1 where splicing costs nothing, 0 where it costs what the mean costs; NaN if that is nothing.
+        """
         if self.loss_ablated == self.loss:
             return float("nan")
         return (self.loss_ablated - self.loss_spliced) / (self.loss_ablated - self.loss)
@@ -58,7 +83,7 @@ class Panel:
 @torch.no_grad()
 def panel(
     model: GPT,
-    dictionary,
+    dictionary: _Dictionary,
     stage: int,
     games: Games,
     plies: Sequence[int] | None = None,
@@ -67,12 +92,25 @@ def panel(
 ) -> Panel:
     """Judge a dictionary of a stage on games that it was not fitted on.
 
-    dictionary: an SAE, or anything with `d_model`, `encode` (rows [n, …] -> feature_acts [n, n_features]) and
-    `decode` (-> [n, d_model]). plies: which rows are replaced and counted, as in `residual_streams`, all by
-    default; give those that the dictionary was fitted on. Of these, every position that is followed by a
-    move counts. source: what `encode` reads in place of the stream, [n_games, time, …]: neurons, or labels.
+    Args:
+        model: the network.
+        dictionary: an SAE, or anything with `d_model`, `encode` (rows [n, …] -> feature_acts [n, n_features])
+            and `decode` (-> [n, d_model]).
+        stage: 0 for the embedding, l for after block l.
+        games: to judge on.
+        plies: which rows are replaced and counted, as in `residual_streams`, all by default; give those that
+            the dictionary was fitted on. Of these, every position that is followed by a move counts.
+        batch_size: games that the model reads at a time.
+        source: what `encode` reads in place of the stream, [n_games, time, …]: neurons, or labels.
 
-    Raises OthelloEduError for a stage or plies that the model does not have, or another width.
+    Returns:
+        The `Panel` of the dictionary.
+
+    Raises:
+        OthelloEduError: for a stage or plies that the model does not have, or another width.
+
+    See Also:
+        Chapter 7, :doc:`/notebooks/07_sparse_autoencoders`.
     """
     checked_model(model), checked(games)
     batch_size = checks.integer("batch_size", batch_size, 1)
@@ -99,7 +137,7 @@ def panel(
     if not checks.is_finite(source[counted]):
         raise OthelloEduError("source holds numbers that are not finite, at positions that count")
     rebuilt = torch.empty_like(x)
-    active, n_games = 0.0, max(1, _PART // len(time))
+    active, n_games = torch.tensor(0.0, dtype=torch.float64), max(1, _PART // len(time))
     for start in range(0, len(games), n_games):
         part = slice(start, start + n_games)
         feature_acts = dictionary.encode(source[part].flatten(0, 1))
@@ -143,9 +181,16 @@ def _loss(model, games, stage, time, replacement, batch_size):
 class Directions:
     """Features that are nothing but directions: the k largest projections of a row are active.
 
-    directions [d_source, n_features], of length 1 each, become W_enc. After `fit`: mean [d_source], which is
-    taken away from what is read, and the decoder that makes the most of the activations by least squares:
-    W_dec [n_features, d_model] and b_dec [d_model].
+    The directions become W_enc. After `fit`: mean [d_source], which is taken away from what is read, and the
+    decoder that makes the most of the activations by least squares: W_dec [n_features, d_model] and b_dec
+    [d_model].
+
+    Args:
+        directions: real [d_source, n_features], finite, of length 1 each.
+        k: active features of a row, at most; 1 to n_features.
+
+    Raises:
+        OthelloEduError: for arguments that are none of this.
     """
 
     def __init__(self, directions: torch.Tensor, k: int):
@@ -158,7 +203,18 @@ class Directions:
         self.W_enc, self.k = directions.float(), k
 
     def fit(self, x: torch.Tensor, source: torch.Tensor | None = None) -> "Directions":
-        """x [n, d_model]: streams to rebuild. source [n, d_source]: what is read, x itself by default."""
+        """Fit the decoder.
+
+        Args:
+            x: real [n, d_model], finite: streams to rebuild.
+            source: real [n, d_source], finite: what is read, x itself by default.
+
+        Returns:
+            Itself.
+
+        Raises:
+            OthelloEduError: for shapes that do not fit, no rows, and numbers that are not finite.
+        """
         x = finite_rows("x", x, "n", "d_model")
         source = x if source is None else finite_rows("source", source, len(x), len(self.W_enc))
         checks.shape("source", source, len(x), len(self.W_enc))
@@ -172,16 +228,23 @@ class Directions:
         return self.W_dec.shape[1]
 
     def encode(self, source: torch.Tensor) -> torch.Tensor:
-        """[n, d_source] -> [n, n_features], at most k above 0."""
+        """Activations, at most k of a row above 0.
+
+        Args:
+            source: real [n, d_source].
+
+        Returns:
+            [n, n_features].
+        """
         source = checks.reals("source", source, "…", len(self.W_enc))
         return keep_largest((source - self.mean) @ self.W_enc, self.k)
 
     def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
-        """[n, n_features] -> [n, d_model]."""
+        """The streams that `feature_acts` [n, n_features] describe, [n, d_model]."""
         return feature_acts @ self.W_dec + self.b_dec
 
 
-def _contents(labels, *axes) -> torch.Tensor:
+def _contents(labels: npt.ArrayLike | torch.Tensor, *axes: int | str) -> torch.Tensor:
     """Contents of squares as a tensor; masked ones (-1) are neither mine nor theirs."""
     checked = checks.integers("labels", labels, *axes, low=-1, high=THEIRS)
     return labels if torch.is_tensor(labels) else torch.from_numpy(np.ascontiguousarray(checked))
@@ -191,17 +254,34 @@ class MeanDictionary:
     """A dictionary that is told what lies where: its activations are the truth, its directions means.
 
     One feature for each square and content (mine, theirs), active where that is so; what it adds is the mean
-    of the streams where it is, less the mean of all (Makelov et al., 2024). `least_squares` takes what
-    rebuilds the streams best instead: means count what squares have in common once for each of them.
+    of the streams where it is, less the mean of all. Features: all mine, then all theirs.
 
-    After `fit`: W_dec [2 · n_squares, d_model], b_dec [d_model]. Features: all mine, then all theirs.
+    After `fit`: W_dec [2 · n_squares, d_model], b_dec [d_model].
+
+    Args:
+        least_squares: take what rebuilds the streams best instead; means count what squares have in common
+            once for each of them.
+
+    References:
+        Makelov et al. (2024).
     """
 
     def __init__(self, least_squares: bool = False):
         self.least_squares = checks.kind_of("least_squares", least_squares, bool, "True or False")
 
     def fit(self, x: torch.Tensor, labels: torch.Tensor) -> "MeanDictionary":
-        """x [n, d_model]; labels int [n, n_squares], contents in 0..2, none of them masked."""
+        """Find what each feature adds.
+
+        Args:
+            x: real [n, d_model], finite: streams to rebuild.
+            labels: int [n, n_squares], contents in 0..2, none of them masked.
+
+        Returns:
+            Itself.
+
+        Raises:
+            OthelloEduError: for shapes that do not fit, no rows, and numbers that are not finite.
+        """
         x = finite_rows("x", x, "n", "d_model")
         labels = _contents(labels, len(x), "n_squares")
         if self.least_squares:
@@ -226,18 +306,27 @@ class MeanDictionary:
         return F.normalize(self.W_dec.T, dim=0)
 
     def encode(self, labels: torch.Tensor) -> torch.Tensor:
-        """[n, n_squares] -> [n, 2 · n_squares], 0 or 1."""
+        """The truth as activations.
+
+        Args:
+            labels: int [n, n_squares], contents in 0..2, or −1 for neither.
+
+        Returns:
+            float32 [n, 2 · n_squares], 0 or 1.
+        """
         labels = _contents(labels, "…", "n_squares")
         return torch.cat([labels == MINE, labels == THEIRS], dim=-1).float()
 
     def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
-        """[n, 2 · n_squares] -> [n, d_model]."""
+        """The streams that `feature_acts` [n, 2 · n_squares] describe, [n, d_model]."""
         return feature_acts @ self.W_dec + self.b_dec
 
 
-def _least_squares(parts, xs) -> tuple[torch.Tensor, torch.Tensor]:
+def _least_squares(
+    parts: Iterable[torch.Tensor], xs: Iterable[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """W_dec [n_features, d_model] and b_dec [d_model] with the smallest ‖feature_acts W_dec + b_dec − x‖²."""
-    squares = products = 0.0
+    squares = products = torch.tensor(0.0, dtype=torch.float64)
     for feature_acts, x in zip(parts, xs, strict=True):
         with_one = torch.cat([feature_acts, torch.ones(len(x), 1)], dim=1).double()
         squares = squares + with_one.T @ with_one
@@ -253,8 +342,22 @@ def _least_squares(parts, xs) -> tuple[torch.Tensor, torch.Tensor]:
 def best_correlations(feature_acts: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """For each feature, its largest correlation with any of another dictionary's, on the same rows.
 
-    feature_acts [n, f], others [n, g] -> [f]. NaN for a feature that is constant on these rows. It compares
-    when features are active, where `directions.best_cosines` compares what they write.
+    It compares when features are active, where `directions.best_cosines` compares what they write.
+
+    Args:
+        feature_acts: real [n, f], finite.
+        others: real [n, g], finite, the same rows.
+
+    Returns:
+        float [f]. NaN for a feature that is constant on these rows.
+
+    Raises:
+        OthelloEduError: for shapes that do not fit, no rows, and numbers that are not finite.
+
+    Example:
+        >>> mine = torch.tensor([[0.0, 5.0], [1.0, 5.0], [0.0, 5.0]])
+        >>> [round(value, 2) for value in best_correlations(mine, 2 * mine).tolist()]
+        [1.0, nan]
     """
     feature_acts = finite_rows("feature_acts", feature_acts, "n", "f")
     others = finite_rows("others", others, "n", "g")

@@ -114,7 +114,7 @@ class PublishedSAE(SparseAutoencoder):
     raw [d_model, n_features] is what is trained; `W_enc` is it, with unit rows.
     """
 
-    def _begin(self, seed):
+    def _initialise(self, seed):
         self.raw = nn.Parameter(random_matrix(self.d_model, self.n_features, seed))
         # The seed of the matrix again would make the bias its first row. (torch keeps 32 bits of a seed.)
         self.b_enc = nn.Parameter(random_matrix(1, self.n_features, seed + 2**31)[0])
