@@ -326,6 +326,25 @@ class SparseProbe:
         ]
         return torch.stack(columns, 1).to(torch.int8).numpy()
 
+    def score(self, feature_acts: torch.Tensor, labels: np.ndarray) -> float:
+        """Share of unmasked squares read correctly.
+
+        Args:
+            feature_acts: float [n, n_features].
+            labels: int [n, n_squares], contents in 0..2, or −1 for masked.
+
+        Returns:
+            A share, 1 is perfect.
+
+        Raises:
+            OthelloEduError: before `fit`, for shapes that do not fit, and where all labels are masked.
+        """
+        predicted = self.predict(feature_acts)
+        labels = checked_labels(labels, *predicted.shape)
+        if not (labels >= 0).any():
+            raise OthelloEduError("all labels are masked: there is nothing to be right about")
+        return float((predicted == labels)[labels >= 0].mean())
+
     def _inputs(self, feature_acts, square):
         chosen = self.features[square]
         x = ((feature_acts[:, chosen] - self.mean[chosen]) / self.scale[chosen]).double()

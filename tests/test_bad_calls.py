@@ -554,6 +554,7 @@ CALLS = {
     ],
     "board_metrics.SparseProbe.fit": [On(SparseProbe(2)), CODED[0], ("labels", VARYING, integers)],
     "board_metrics.SparseProbe.predict": [On(SPARSE), CODED[0]],
+    "board_metrics.SparseProbe.score": [On(SPARSE), CODED[0], ("labels", VARYING, integers)],
     # scoring
     "scoring.auroc": TABLE,
     "scoring.auroc_within": [*TABLE, ("groups", PLY, integers)],

@@ -135,12 +135,24 @@ def test_more_features_read_more_and_noise_reads_nothing():
     feature_acts, labels = planted()
     new_feature_acts, new_labels = planted(seed=1)
     shares = [
-        (SparseProbe(k).fit(feature_acts, labels).predict(new_feature_acts) == new_labels).mean()
-        for k in (1, 2, 16, 100)
+        SparseProbe(k).fit(feature_acts, labels).score(new_feature_acts, new_labels) for k in (1, 2, 16, 100)
     ]
     assert shares[0] + 0.15 < shares[1] and abs(shares[2] - shares[1]) < 0.02 and shares[3] > shares[1] - 0.02
-    noise = SparseProbe(2).fit(feature_acts[:, 15:], labels).predict(new_feature_acts[:, 15:])
-    assert (noise == new_labels).mean() == pytest.approx(1 / 3, abs=0.03)
+    noise = SparseProbe(2).fit(feature_acts[:, 15:], labels).score(new_feature_acts[:, 15:], new_labels)
+    assert noise == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_a_sparse_probe_is_scored_on_the_squares_that_are_not_masked():
+    feature_acts, labels = planted()
+    probe = SparseProbe(1).fit(feature_acts, labels)
+    right = probe.predict(feature_acts) == labels
+    assert probe.score(feature_acts, labels) == right.mean()
+    masked = np.where(right, labels, -1)  # what it misses is not asked
+    assert probe.score(feature_acts, masked) == 1
+    with pytest.raises(OthelloEduError, match="all labels are masked"):
+        probe.score(feature_acts, np.full_like(labels, -1))
+    with pytest.raises(OthelloEduError, match="call fit first"):
+        SparseProbe(1).score(feature_acts, labels)
 
 
 def test_a_sparse_probe_is_scikit_learns_regression_on_the_same_features():
