@@ -134,46 +134,46 @@ q1 = Question(
 )
 
 
-def twin(one, other):
-    cosine = F.normalize(one, dim=0).T @ F.normalize(other, dim=0)
+def twin(directions, others):
+    cosine = F.normalize(directions, dim=0).T @ F.normalize(others, dim=0)
     return cosine.max(dim=1).values
 
 
-def _not_scaled(one, other):
-    return (one.T @ other).max(dim=1).values
+def _not_scaled(directions, others):
+    return (directions.T @ others).max(dim=1).values
 
 
-def _rows_scaled(one, other):
-    return (F.normalize(one, dim=1).T @ F.normalize(other, dim=1)).max(dim=1).values
+def _rows_scaled(directions, others):
+    return (F.normalize(directions, dim=1).T @ F.normalize(others, dim=1)).max(dim=1).values
 
 
-def _other_way_round(one, other):
-    return twin(other, one)
+def _other_way_round(directions, others):
+    return twin(others, directions)
 
 
-def _either_sign(one, other):
-    return (F.normalize(one, dim=0).T @ F.normalize(other, dim=0)).abs().max(dim=1).values
+def _either_sign(directions, others):
+    return (F.normalize(directions, dim=0).T @ F.normalize(others, dim=0)).abs().max(dim=1).values
 
 
-def _same_number(one, other):
-    return (F.normalize(one, dim=0) * F.normalize(other, dim=0)).sum(dim=0)
+def _same_number(directions, others):
+    return (F.normalize(directions, dim=0) * F.normalize(others, dim=0)).sum(dim=0)
 
 
-def _average(one, other):
-    return (F.normalize(one, dim=0).T @ F.normalize(other, dim=0)).mean(dim=1)
+def _average(directions, others):
+    return (F.normalize(directions, dim=0).T @ F.normalize(others, dim=0)).mean(dim=1)
 
 
-def _which_one(one, other):
-    return (F.normalize(one, dim=0).T @ F.normalize(other, dim=0)).argmax(dim=1)
+def _which_one(directions, others):
+    return (F.normalize(directions, dim=0).T @ F.normalize(others, dim=0)).argmax(dim=1)
 
 
 def _dictionaries():
     random = torch.Generator().manual_seed(8)
     pairs = [torch.randn(2, d, n, generator=random) for d, n in ((4, 6), (3, 9), (5, 5))]
-    for one, other in pairs:
-        other[:, 1] = 2 * one[:, 0]  # a twin of another length and number
-        other[:, 2] = -one[:, 3]  # an opposite
-    return [(one, other) for one, other in pairs]
+    for directions, others in pairs:
+        others[:, 1] = 2 * directions[:, 0]  # a twin of another length and number
+        others[:, 2] = -directions[:, 3]  # an opposite
+    return [(directions, others) for directions, others in pairs]
 
 
 q2 = Question(
@@ -190,7 +190,8 @@ q2 = Question(
         Misconception(_rows_scaled, "You scale the rows. A feature is a column here."),
         Misconception(
             _other_way_round,
-            "You answer for the features of `other`. The question is which features of `one` have a twin.",
+            "You answer for the features of `others`. The question is which features of `directions` have a "
+            "twin.",
         ),
         Misconception(
             _either_sign,
@@ -202,17 +203,18 @@ q2 = Question(
         ),
         Misconception(
             _average,
-            "You average over the features of `other`. A feature needs one twin; it need not resemble all "
+            "You average over the features of `others`. A feature needs one twin; it need not resemble all "
             "features.",
         ),
         Misconception(_which_one, "You return which feature is nearest; the question is how near it is."),
     ],
     advice=(
-        "`F.normalize(one, dim=0)` gives each column length one. The product of one transposed and the other "
-        "then holds the cosine of every pair; take the largest of each row."
+        "`F.normalize(directions, dim=0)` gives each column length one. Do the same with `others`: the "
+        "product of the first, transposed, and the second holds the cosine of every pair. Take the largest "
+        "of each row."
     ),
     why=(
-        "Columns of length one, every pair at once, and the best partner for each feature of `one`. Signs "
-        "count, numbers of features do not."
+        "Columns of length one, every pair at once, and the best partner for each feature of `directions`. "
+        "Signs count, numbers of features do not."
     ),
 )
