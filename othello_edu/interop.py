@@ -3,9 +3,14 @@
 The public OthelloGPT weights number squares by `8 * letter + digit`, where this package has
 `8 * digit + letter`: the same board, transposed. The start position is its own mirror image there, so a
 network read without care still names legal moves, of the mirrored game. Every function here translates.
+
+See Also:
+    Chapter 3, :doc:`/notebooks/03_a_gpt_by_hand`; chapter 5, :doc:`/notebooks/05_linear_probes`; chapter 7,
+    :doc:`/notebooks/07_sparse_autoencoders`.
 """
 
 import json
+import os
 import re
 import reprlib
 import warnings
@@ -38,13 +43,22 @@ _shortened.maxstring = _shortened.maxother = 100
 _short = _shortened.repr  # for messages: what a foreign file says can be of any length
 
 
-def read_state(path: str | Path) -> dict[str, torch.Tensor]:
+def read_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Tensors by name, from a `.safetensors` file or from a foreign PyTorch file.
 
     Of a PyTorch file only tensors are read, nothing else is unpickled (`weights_only=True`). Prefixes that
-    training puts before the names (`module.`, `_orig_mod.`) are taken away; a file that holds one tensor
-    without a name, as the published probe does, gives a dict of one. Raises CheckpointError naming the
-    file, and what it seems to be, where it cannot be read or holds anything but tensors.
+    training puts before the names (`module.`, `_orig_mod.`) are taken away.
+
+    Args:
+        path: of the file; a name that does not end in `.safetensors` is read as PyTorch's.
+
+    Returns:
+        Tensors on the CPU by name; of a file that holds one tensor without a name, as the published probe
+        does, a dict of one.
+
+    Raises:
+        CheckpointError: naming the file, and what it seems to be, where it cannot be read or holds anything
+            but tensors.
     """
     path = Path(path)
     try:
@@ -193,7 +207,19 @@ def _fault(path: Path, error: Exception) -> str:
 def to_mingpt(model: GPT) -> dict[str, torch.Tensor]:
     """The weights under the names of minGPT, as the public OthelloGPT has them, squares transposed.
 
-    Source: the public code of Li et al. (2023).
+    Args:
+        model: the network.
+
+    Returns:
+        Copies of its weights, on the CPU.
+
+    References:
+        The public code of Li et al. (2023).
+
+    Example:
+        >>> model = GPT(GPTConfig(board_size=4, n_layer=1, n_head=1, d_model=8))
+        >>> to_mingpt(model)["tok_emb.weight"].shape
+        torch.Size([13, 8])
     """
     weights, tokens = _copy(model), _transposed(model.config.board_size)
     state = {
@@ -215,8 +241,16 @@ def to_mingpt(model: GPT) -> dict[str, torch.Tensor]:
 def from_mingpt(state: State, n_head: int = 8) -> GPT:
     """A model from minGPT's names; the inverse of `to_mingpt`.
 
-    n_head: the weights do not tell it; the public OthelloGPT has 8. Raises CheckpointError for a name
-    that is missing or unknown, shapes that fit no board or not each other, and numbers that are not finite.
+    Args:
+        state: tensors by name.
+        n_head: heads of each block. The weights do not tell it; the public OthelloGPT has 8.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        CheckpointError: for a name that is missing or unknown, shapes that fit no board or not each other,
+            and numbers that are not finite.
     """
     found = _Reader(state, "minGPT", (".attn.mask",))
     config = found.config("tok_emb.weight", "pos_emb", n_head)
@@ -236,7 +270,7 @@ def from_mingpt(state: State, n_head: int = 8) -> GPT:
     return _loaded(config, weights)
 
 
-def _mingpt_names(block: int):
+def _mingpt_names(block: int) -> tuple[tuple[str, list[str]], ...]:
     """(our name, their names) of the layers of one block; three names share our `qkv`."""
     here = f"blocks.{block}"
     return (
@@ -249,8 +283,8 @@ def _mingpt_names(block: int):
     )
 
 
-def transformer_lens_config(config: GPTConfig) -> dict:
-    """Arguments of TransformerLens' `HookedTransformerConfig` for a network of this shape."""
+def transformer_lens_config(config: GPTConfig) -> dict[str, int | str]:
+    """Arguments of TransformerLens' `HookedTransformerConfig` for a network of the shape `config`."""
     return {
         "n_layers": config.n_layer,
         "d_model": config.d_model,
@@ -269,6 +303,12 @@ def to_transformer_lens(model: GPT) -> dict[str, torch.Tensor]:
 
     For a `HookedTransformer` of the shape that `transformer_lens_config` gives, loaded with its
     `load_and_process_state_dict`. Its tokens are those of the public OthelloGPT weights.
+
+    Args:
+        model: the network.
+
+    Returns:
+        Copies of its weights, on the CPU.
     """
     config, weights, tokens = model.config, _copy(model), _transposed(model.config.board_size)
     H, D, V = config.n_head, config.d_model, config.vocab_size
@@ -303,8 +343,16 @@ def from_transformer_lens(state: State) -> GPT:
     LayerNorms may be folded into the matrices that read them (as `HookedTransformer` does by default):
     ours then have weight 1 and bias 0. The head has no bias here: one that folding has made is expressed
     through the last LayerNorm, and logits may differ by one number for all moves of a position, which
-    changes no probability. Raises CheckpointError for names and shapes that do not fit, and for numbers that
-    are not finite.
+    changes no probability.
+
+    Args:
+        state: tensors by name.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        CheckpointError: for names and shapes that do not fit, and for numbers that are not finite.
     """
     found = _Reader(state, "TransformerLens", (".attn.mask", ".attn.IGNORE"))
     heads = found.shape("blocks.0.attn.W_Q")
@@ -437,12 +485,23 @@ def _transposed(board_size: int) -> torch.Tensor:
 
 
 def from_published_probe(probe: torch.Tensor | State) -> LinearProbe:
-    """A probe of one stage from the published tensor [3 modes, d_model, 8 rows, 8 columns, 3 options].
+    """A probe of one stage from the published tensor.
 
-    probe: the tensor, or what `read_state` read from a file that holds this one alone. Modes are black to
-    play, white to play, either; options blank, white, black (Nanda et al., 2023). Mine is black's disc where
-    black plays and white's where white plays, and the two are averaged. Raises CheckpointError for another
-    shape, more than one tensor, and numbers that are not finite.
+    Its axes are [3 modes, d_model, 8 rows, 8 columns, 3 options]. Modes are black to play, white to play,
+    either; options blank, white, black. Mine is black's disc where black plays and white's where white plays,
+    and the two are averaged.
+
+    Args:
+        probe: the tensor, or what `read_state` read from a file that holds this one alone.
+
+    Returns:
+        The probe, of one stage and without a bias.
+
+    Raises:
+        CheckpointError: for another shape, more than one tensor, and numbers that are not finite.
+
+    References:
+        Nanda et al. (2023).
     """
     if isinstance(probe, Mapping):
         if len(probe) != 1:
@@ -461,11 +520,20 @@ def from_published_probe(probe: torch.Tensor | State) -> LinearProbe:
 
 
 def to_published_probe(probe: LinearProbe, stage: int) -> torch.Tensor:
-    """The inverse of `from_published_probe`, float32 [3, d_model, 8, 8, 3].
+    """The inverse of `from_published_probe`.
 
-    The layout has no place for a bias: what it reads agrees with this probe's only if that is zero. "Either"
-    cannot tell mine from theirs by colour and holds their mean. Raises OthelloEduError for a probe with a
-    bias, or one of another board than 8x8.
+    The layout has no place for a bias. Its mode "either" cannot tell mine from theirs by colour and holds
+    their mean.
+
+    Args:
+        probe: of the squares of 8x8, without a bias.
+        stage: which of the stages that the probe reads, by its place among them.
+
+    Returns:
+        float32 [3, d_model, 8, 8, 3].
+
+    Raises:
+        OthelloEduError: for a probe with a bias, or one of another board than 8x8.
     """
     weight = probe.weight[stage]  # [n_squares, 3, d_model]
     if len(weight) != 64:
@@ -479,19 +547,26 @@ def to_published_probe(probe: LinearProbe, stage: int) -> torch.Tensor:
     return torch.stack([torch.stack(options, -1) for options in modes]).contiguous()
 
 
-def write_saelens(sae: Autoencoder, folder: str | Path, stage: int) -> None:
+def write_saelens(sae: Autoencoder, folder: str | os.PathLike[str], stage: int) -> None:
     """Write an SAE of a stage, of any of this package's kinds, as a folder that SAELens loads.
 
-    Raises OthelloEduError for a stack: write the SAEs that it was made of one by one.
+    Args:
+        sae: one SAE, and no stack.
+        folder: made where there is none; two files are written there.
+        stage: which the SAE was trained on, 0 for the embedding, l for after block l; it becomes a hook's
+            name.
+
+    Raises:
+        OthelloEduError: for a stack: write the SAEs that it was made of one by one.
     """
     if sae.W_enc.ndim != 2:
         raise OthelloEduError("this is a stack of SAEs: write those that it was made of one by one")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    untied = isinstance(sae, UntiedAutoencoder)
     tensors = {"W_enc": sae.W_enc, "W_dec": sae.W_dec, "b_enc": sae.b_enc}
-    tensors["b_dec"] = sae.b_dec if untied else torch.zeros(sae.d_model)  # SAELens' always have one
-    special = {"architecture": "standard"}
+    # SAELens' always have one.
+    tensors["b_dec"] = sae.b_dec if isinstance(sae, UntiedAutoencoder) else torch.zeros(sae.d_model)
+    special: dict[str, str | int | bool] = {"architecture": "standard"}
     if isinstance(sae, TopK):
         special = {"architecture": "topk", "k": sae.k, "rescale_acts_by_decoder_norm": False}
     elif isinstance(sae, JumpReLU):
@@ -503,7 +578,7 @@ def write_saelens(sae: Autoencoder, folder: str | Path, stage: int) -> None:
         "d_sae": sae.n_features,
         "dtype": "float32",
         "device": "cpu",
-        "apply_b_dec_to_input": untied,
+        "apply_b_dec_to_input": isinstance(sae, UntiedAutoencoder),
         "normalize_activations": "none",
         "reshape_activations": "none",
         "metadata": {"hook_name": hook},
@@ -517,13 +592,22 @@ def write_saelens(sae: Autoencoder, folder: str | Path, stage: int) -> None:
         file.write("\n")
 
 
-def read_saelens(folder: str | Path) -> Autoencoder:
-    """An SAE from SAELens' folder, if it is one that this package has: standard (tied, without a decoder
-    bias), TopK or JumpReLU, whose decoder biases are taken away from what they read.
+def read_saelens(folder: str | os.PathLike[str]) -> Autoencoder:
+    """An SAE from SAELens' folder, if it is one that this package has.
 
-    Both of SAELens' layouts are read: `k` beside the architecture, or (before version 6) in
-    `activation_fn_kwargs`. Raises CheckpointError, naming the file and the setting or the tensor, for files
-    that cannot be read or contradict each other and for any other kind of SAE.
+    These are standard (tied, without a decoder bias), and TopK or JumpReLU whose decoder biases are taken
+    away from what they read. Both of SAELens' layouts are read: `k` beside the architecture, or (before
+    version 6) in `activation_fn_kwargs`.
+
+    Args:
+        folder: with `cfg.json` and `sae_weights.safetensors`.
+
+    Returns:
+        The SAE, in evaluation mode and without gradients.
+
+    Raises:
+        CheckpointError: naming the file and the setting or the tensor, for files that cannot be read or
+            contradict each other and for any other kind of SAE.
     """
     folder = Path(folder)
     path = folder / SAE_FILE
@@ -547,7 +631,8 @@ def read_saelens(folder: str | Path) -> Autoencoder:
     ):
         shapes = ", ".join(f"{name} {list(tensors[name].shape)}" for name in needed)
         raise CheckpointError(f"{path}: {shapes} do not fit together")
-    for name, size in zip(("d_in", "d_sae"), W_enc.shape, strict=True):
+    d_model, n_features = W_enc.shape
+    for name, size in (("d_in", d_model), ("d_sae", n_features)):
         if config.get(name, size) != size:
             raise CheckpointError(
                 f"{folder / SAE_CONFIG}: {name} is {_short(config[name])}; the weights have {size}"
@@ -557,14 +642,14 @@ def read_saelens(folder: str | Path) -> Autoencoder:
             raise CheckpointError(
                 f"{path} has a decoder of its own; this package's standard SAE reads and writes by one matrix"
             )
-        return _filled(SparseAutoencoder(*W_enc.shape), W_enc=W_enc, b_enc=b_enc)
+        return _filled(SparseAutoencoder(d_model, n_features), W_enc=W_enc, b_enc=b_enc)
     if kind == "jumprelu":
         if not (threshold > 0).all():
             raise CheckpointError(f"{path} has a threshold that is not above 0")
-        l0 = W_enc.shape[1]  # what it was trained towards is not in the file, and no matter now
-        return _filled(JumpReLU(*W_enc.shape, l0), **read, log_threshold=threshold.log())
+        l0 = n_features  # what it was trained towards is not in the file, and no matter now
+        return _filled(JumpReLU(d_model, n_features, l0), **read, log_threshold=threshold.log())
     try:
-        return _filled(TopK(*W_enc.shape, config["k"]), **read)
+        return _filled(TopK(d_model, n_features, config["k"]), **read)
     except OthelloEduError as error:
         raise CheckpointError(f"{folder / SAE_CONFIG}: {error}") from error
 
@@ -573,8 +658,10 @@ def _read_config(path: Path) -> dict:
     """SAELens' cfg.json of an SAE that this package has; `architecture` and `k` as version 6 has them."""
     try:
         _need_file(path)
+        fault: object = None
         config = json.loads(path.read_text(encoding="utf-8"))
-        fault = None if isinstance(config, dict) else f"it holds a {type(config).__name__}"
+        if not isinstance(config, dict):
+            fault = f"it holds a {type(config).__name__}"
     except OSError as error:
         fault = error
     except (ValueError, RecursionError) as error:
@@ -637,6 +724,7 @@ def _read_config(path: Path) -> dict:
     return config
 
 
-def _filled(sae, **state) -> Autoencoder:
+def _filled(sae: Autoencoder, **state: torch.Tensor) -> Autoencoder:
+    """The SAE with this state, for use and no more training."""
     sae.load_state_dict(state)
     return sae.eval().requires_grad_(False)

@@ -51,11 +51,6 @@ def train_sae(
     Raises:
         OthelloEduError: for what `SparseAutoencoder` or `fit` refuse.
 
-    Example:
-        >>> sae = train_sae(torch.eye(4), n_features=8, epochs=1)
-        >>> sae.d_model, sae.n_features
-        (4, 8)
-
     See Also:
         Chapter 7, :doc:`/notebooks/07_sparse_autoencoders`.
     """
