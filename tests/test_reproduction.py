@@ -129,8 +129,8 @@ def test_a_run_goes_on_where_it_stopped_and_ends_the_same(done, model, monkeypat
     for part in again:
         (out / "parts" / f"{part.replace('/', '_')}.json").unlink()
     ran = []
-    original = run_module._do
-    monkeypatch.setattr(run_module, "_do", lambda *args: ran.append(args[1]) or original(*args))
+    original = run_module._compute_part
+    monkeypatch.setattr(run_module, "_compute_part", lambda *args: ran.append(args[1]) or original(*args))
     resumed = reproduce(model, results["protocol"]["name"], out, QUICK, progress=False)
     assert sorted(ran) == sorted(again)
     assert all(resumed[key] == results[key] for key in results if key != "made")
@@ -235,7 +235,7 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_part(model,
     def never(*arguments):
         raise AssertionError("a part has run")
 
-    monkeypatch.setattr(run_module, "_do", never)
+    monkeypatch.setattr(run_module, "_compute_part", never)
     (tmp_path / "file").write_text("")
     (tmp_path / "a" / "results.json").mkdir(parents=True)
     (tmp_path / "b").mkdir()

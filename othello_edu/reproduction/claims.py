@@ -2,12 +2,16 @@
 
 A verdict is "reproduced", "partly", "not reproduced" or "not testable" (by this protocol). It is about one
 network of one seed; a claim about GPTs needs several (`over_models`).
+
+See Also:
+    Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import OthelloEduError
 from .audit import CORNER
@@ -26,9 +30,13 @@ MIN_MODELS = 3
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: where it stands, what it says, when it counts as reproduced, and the test of it.
+    """One claim of the paper.
 
-    test: from {part: result} to (verdict, {name of a number: value}).
+    Attributes:
+        source: where it stands: a figure, table or section.
+        says: what it says.
+        threshold: when it counts as reproduced, in words.
+        test: from `{part: result}` to the verdict and `{name of a number: value}`.
     """
 
     source: str
@@ -38,7 +46,14 @@ class Claim:
 
 
 def judge(results: dict) -> list[dict]:
-    """Every claim with its verdict and the numbers behind it, from what `reproduce` found."""
+    """Every claim with its verdict and the numbers behind it.
+
+    Args:
+        results: what `reproduce` found.
+
+    Returns:
+        For each claim {source, says, threshold, verdict, numbers}.
+    """
     measured = results["results"]
     judged = []
     for claim in CLAIMS:
@@ -56,10 +71,18 @@ def judge(results: dict) -> list[dict]:
 
 
 def over_models(runs: list[dict]) -> list[dict]:
-    """Claims about GPTs: the verdicts on several networks by one protocol, {source, says, verdicts, verdict}.
+    """Claims about GPTs: the verdicts on several networks by one protocol.
 
-    With fewer than three networks nothing is said of GPTs; where they differ, the verdict is "mixed". Raises
-    OthelloEduError if two runs are of the same network, or runs differ in protocol or sizes.
+    With fewer than three networks nothing is said of GPTs; where they differ, the verdict is "mixed".
+
+    Args:
+        runs: results of different networks.
+
+    Returns:
+        For each claim {source, says, verdicts, verdict}.
+
+    Raises:
+        OthelloEduError: if two runs are of the same network, or runs differ in protocol or sizes.
     """
     if len({run["weights_sha256"] for run in runs}) < len(runs):
         raise OthelloEduError("two of these runs are of the same network: each counts once")
@@ -80,7 +103,14 @@ def over_models(runs: list[dict]) -> list[dict]:
 
 
 def probe_accuracy(measured: dict) -> dict[int, dict]:
-    """{stage: {accuracy, low, high}} of Fig. 2, of either protocol."""
+    """Accuracy of the probes of Fig. 2, by either protocol.
+
+    Args:
+        measured: `{part: result}` of a run.
+
+    Returns:
+        `{stage: {accuracy, low, high}}`.
+    """
     if "published_probes" in measured:
         return dict(enumerate(measured["published_probes"]["all"]))
     return {stage: probes["mine/theirs"] for stage, probes in by_stage(measured, "probes").items()}
@@ -154,8 +184,19 @@ def _centre_later(measured):
 # Fig. 4 ----------------------------------------------------------------------------------------------
 
 
-def evenness(counts) -> float:
-    """Entropy of a map of counts over 64 tiles, as a share of the largest possible: 1 is perfectly even."""
+def evenness(counts: npt.ArrayLike) -> float:
+    """Entropy of a map of counts over 64 tiles, as a share of the largest possible: 1 is perfectly even.
+
+    Args:
+        counts: [64], at least 0.
+
+    Returns:
+        The share, NaN for a map without counts.
+
+    Example:
+        >>> evenness(np.ones(64)), evenness(np.eye(1, 64)[0]) == 0
+        (1.0, True)
+    """
     p = np.asarray(counts, float)
     if not p.sum():
         return float("nan")
@@ -163,7 +204,7 @@ def evenness(counts) -> float:
     return float(-(p * np.log(p)).sum() / np.log(64))
 
 
-def _thinned(counts, total: int) -> np.ndarray:
+def _thinned(counts: npt.ArrayLike, total: int) -> np.ndarray:
     """As many counts as `total`, drawn from a map of more: evenness grows with the number of counts."""
     counts = np.asarray(counts, float).round().astype(int)
     if counts.sum() <= total:
@@ -193,7 +234,14 @@ def _dispersed(measured):
 
 
 def stability_counts(measured: dict) -> dict[int, float]:
-    """{stage: pairs above 0.8}, mean over the SAE seeds."""
+    """Pairs above 0.8 of Fig. 5, mean over the SAE seeds.
+
+    Args:
+        measured: `{part: result}` of a run.
+
+    Returns:
+        `{stage: pairs}`.
+    """
     return {
         stage: float(np.mean(part["stability"]["n_above"]))
         for stage, part in by_stage(measured, "features").items()

@@ -1,4 +1,8 @@
-"""Dictionaries side by side: SAEs of all kinds, rivals and the yardstick by one panel; and sparse probes."""
+"""Dictionaries side by side: SAEs of all kinds, rivals and the yardstick by one panel; and sparse probes.
+
+See Also:
+    Chapter 7, :doc:`/notebooks/07_sparse_autoencoders`; chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
+"""
 
 import numpy as np
 import torch
@@ -28,6 +32,13 @@ def dictionaries_part(study: Study, stage: int) -> dict:
     """SAEs of every kind, their rivals at the same L0, and the yardstick: panel and board metrics.
 
     All SAEs are trained on the same games, and all rivals' decoders fitted on the same rows.
+
+    Args:
+        study: the run.
+        stage: whose streams are described.
+
+    Returns:
+        The L0 that was asked for, k, and the numbers of each dictionary by its name.
     """
     d_model, sizes = study.model.config.d_model, study.sizes
     k, n_features = d_model // 4, 2 * d_model
@@ -89,12 +100,14 @@ def dictionaries_part(study: Study, stage: int) -> dict:
     return {"k": k, "dictionaries": result}
 
 
-def _encode(dictionary, x: torch.Tensor) -> torch.Tensor:
+def _encode(dictionary, x):
     """The activations of rows, in parts, so that no more than they themselves lie in memory."""
     return torch.cat([dictionary.encode(part) for part in x.split(8192)])
 
 
-def _board_metrics(feature_acts, sample: Sample, new_feature_acts, new: Sample) -> dict:
+def _board_metrics(
+    feature_acts: torch.Tensor, sample: Sample, new_feature_acts: torch.Tensor, new: Sample
+) -> dict:
     """Coverage and board reconstruction on new games; features are chosen on the others."""
     labels, new_labels = sample.rows(sample.labels), new.rows(new.labels)
     return {
@@ -103,7 +116,8 @@ def _board_metrics(feature_acts, sample: Sample, new_feature_acts, new: Sample) 
     }
 
 
-def _panel(model, dictionary, stage, games, source=None) -> dict:
+def _panel(model, dictionary, stage, games, source=None):
+    """What the results hold of a dictionary's `Panel`."""
     measured = panel(model, dictionary, stage, games, PLIES, source=source)
     density = np.quantile(measured.density, (0, 0.25, 0.5, 0.75, 1))
     return {
@@ -122,7 +136,15 @@ def _panel(model, dictionary, stage, games, source=None) -> dict:
 
 
 def sparse_probes_part(study: Study, stage: int) -> dict:
-    """How well k features read the board, {source: {k: …}}, beside the linear probe on the same rows."""
+    """How well k features read the board, beside the linear probe on the same rows.
+
+    Args:
+        study: the run.
+        stage: whose streams are read.
+
+    Returns:
+        `{source of features: {k: {accuracy, balanced}}}`.
+    """
     d_model = study.model.config.d_model
     train = sample(study.split[0][: study.sizes.dictionary_games], study.protocol)
     fitted = sample(study.split[0][: study.sizes.sparse_games], study.protocol)

@@ -1,6 +1,12 @@
-"""What the SAEs of one stage say about tile colour and stability: AUROC of every feature for every tile, and
-what Figs. 3 and 5 and Tables 1-7 make of it.
+"""What the SAEs of one stage say about tile colour and stability.
+
+AUROC of every feature for every tile, and what Figs. 3 and 5 and Tables 1-7 make of it.
+
+See Also:
+    Chapter 8, :doc:`/notebooks/08_tile_colour`; chapter 9, :doc:`/notebooks/09_tile_stability`.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,6 +15,7 @@ from ..board import SQUARE_NAMES
 from ..dictionaries import best_correlations
 from ..directions import best_cosines, random_directions
 from ..labels import EMPTY, MINE, THEIRS
+from ..sae import Autoencoder
 from ..scoring import auroc, auroc_within, f1
 from .paper import COLOUR_THRESHOLD, STABILITY_THRESHOLD, TABLE_ROWS, TOP_TRIPLES
 from .places import EDGE
@@ -20,28 +27,43 @@ CLOCK_TILES = 20  # edge tiles above the threshold from which on a feature is lo
 
 
 def colour_labels(sample: Sample) -> np.ndarray:
-    """bool [n, 192]: empty on each square, then mine, then theirs."""
+    """What lies where, in rows of `sample` that count, bool [n, 192]: empty on each square, mine, theirs."""
     labels = sample.rows(sample.after)
     return np.concatenate([labels == kind for kind in CLASSES.values()], axis=1)
 
 
 def all_labels(sample: Sample) -> np.ndarray:
-    """bool [n, 320]: `colour_labels`, then `stable_paper`, then `stable_sound`."""
+    """`colour_labels` of a `sample`, then `stable_paper`, then `stable_sound`: bool [n, 320]."""
     return np.concatenate([colour_labels(sample), sample.paper, sample.sound], axis=1)
 
 
 def split_table(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """[f, 320] -> colour [f, 3, 64], paper [f, 64], sound [f, 64]; NaN, where a label never varies, is 0."""
+    """A table of all labels, cut into those of each kind.
+
+    Args:
+        table: float [f, 320], columns as in `all_labels`.
+
+    Returns:
+        Colour [f, 3, 64], paper [f, 64], sound [f, 64]; NaN, where a label never varies, is 0.
+    """
     table = np.nan_to_num(table, nan=0.0)
     return table[:, :192].reshape(-1, 3, 64), table[:, 192:256], table[:, 256:]
 
 
 def colour_summary(tables: list[np.ndarray]) -> dict:
-    """Fig. 3 of the SAEs of one stage. tables: AUROC [f, 3, 64] of each seed.
+    """Fig. 3 of the SAEs of one stage.
 
-    top: how often each (class, tile) is among a seed's 50 best triples above 0.7, summed over seeds, [3][64].
-    above: how many triples pass 0.7 at all, per seed and (class, tile). best: mean over seeds of the best
-    AUROC. n_above: of each seed.
+    Args:
+        tables: AUROC [f, 3, 64] of each seed.
+
+    Returns:
+        Four entries.
+
+        - top [3][64], how often each (class, tile) is among a seed's 50 best triples above 0.7, summed over
+          seeds;
+        - above [3][64], how many triples pass 0.7 at all, per seed and (class, tile);
+        - best [3][64], the mean over seeds of the best AUROC;
+        - n_above, how many triples pass, of each seed.
     """
     top, above = np.zeros((3, 64), int), np.zeros((3, 64))
     for table in tables:
@@ -59,11 +81,22 @@ def colour_summary(tables: list[np.ndarray]) -> dict:
 
 
 def stability_summary(tables: list[np.ndarray], f1_tables: list[np.ndarray], clock: list[np.ndarray]) -> dict:
-    """Fig. 5 and Tables 1-7 of one stage. tables, f1_tables: [f, 64] of each seed; clock: each feature's
-    correlation with the ply, [f] of each seed.
+    """Fig. 5 and Tables 1-7 of the SAEs of one stage.
 
-    per_tile: features above 0.8 on each tile, of each seed. features: those with any, with their number of
-    tiles and their correlation with the ply. pairs: the highest (feature, tile), as in Tables 3-7.
+    Args:
+        tables: AUROC [f, 64] of each seed.
+        f1_tables: F1 [f, 64] of each seed.
+        clock: each feature's correlation with the ply, [f] of each seed.
+
+    Returns:
+        Five entries, each a list over seeds.
+
+        - per_tile [64], features above 0.8 on each tile;
+        - n_above, their sum;
+        - best, the highest AUROC;
+        - features, those above 0.8 on any tile, with their number of tiles and their correlation with the
+          ply;
+        - pairs, the highest (feature, tile), as in Tables 3-7.
     """
     per_tile, features, pairs = [], [], []
     for table, f1s, correlation in zip(tables, f1_tables, clock, strict=True):
@@ -104,8 +137,16 @@ def stability_summary(tables: list[np.ndarray], f1_tables: list[np.ndarray], clo
 
 
 @torch.no_grad()
-def quality(sae, x: torch.Tensor) -> dict:
-    """L0, explained variance and dead features on rows x."""
+def quality(sae: Autoencoder, x: torch.Tensor) -> dict:
+    """L0, explained variance and dead features.
+
+    Args:
+        sae: that is looked at.
+        x: float [n, d_model], streams.
+
+    Returns:
+        {l0, explained_variance, dead_fraction}.
+    """
     feature_acts = sae.encode(x)
     missed = (x - sae.decode(feature_acts)).double().square().sum() / (x - x.mean(0)).double().square().sum()
     active = (feature_acts > 0).double().mean(0)
@@ -116,11 +157,20 @@ def quality(sae, x: torch.Tensor) -> dict:
     }
 
 
-def feature_tables(sae, x: torch.Tensor, sample: Sample, within: bool = True) -> dict[str, np.ndarray]:
-    """Every feature's AUROC for every tile, on streams x [n, d_model] of the sample's rows that count.
+def feature_tables(
+    sae: Autoencoder, x: torch.Tensor, sample: Sample, within: bool = True
+) -> dict[str, np.ndarray]:
+    """Every feature's AUROC for every tile.
 
-    colour [f, 3, 64], paper and sound [f, 64]; the same with "_within_ply" added, if asked for; f1 [f, 64] of
-    being active, for the paper's label; clock [f], the correlation with the ply.
+    Args:
+        sae: that is looked at.
+        x: float [n, d_model], streams of the sample's rows that count.
+        sample: with the labels.
+        within: within a ply, too.
+
+    Returns:
+        By name, colour [f, 3, 64], paper and sound [f, 64]; the same with "_within_ply" added, if asked for;
+        f1 [f, 64] of being active, for the paper's label; clock [f], the correlation with the ply.
     """
     feature_acts, labels = sae.encode(x), all_labels(sample)
     tables = dict(zip(("colour", "paper", "sound"), split_table(auroc(feature_acts, labels)), strict=True))
@@ -132,21 +182,37 @@ def feature_tables(sae, x: torch.Tensor, sample: Sample, within: bool = True) ->
     return tables
 
 
-def tables_of_all_rows(sae, x: torch.Tensor, sample: Sample, clock: np.ndarray) -> dict[str, np.ndarray]:
+def tables_of_all_rows(
+    sae: Autoencoder, x: torch.Tensor, sample: Sample, clock: np.ndarray
+) -> dict[str, np.ndarray]:
     """paper, f1 and clock as in `feature_tables`, as the paper's code has them: rows after the end count too.
 
-    x: streams [n_games * 52, d_model] of all rows.
+    Args:
+        sae: that is looked at.
+        x: float `[n_games * 52, d_model]`, streams of all rows.
+        sample: with the labels.
+        clock: [f], taken from `feature_tables`.
+
+    Returns:
+        By name, paper and f1 [f, 64], clock [f].
     """
     feature_acts, label = sae.encode(x), sample.paper_of_all_rows
     table = np.nan_to_num(auroc(feature_acts, label), nan=0.0)
     return {"paper": table, "f1": f1((feature_acts > 0).numpy(), label), "clock": clock}
 
 
-def summaries(tables: list[dict], of_all_rows: list[dict] | None = None) -> dict:
-    """Figs. 3 and 5 of the SAEs of one stage, from their `feature_tables`.
+def summaries(
+    tables: list[dict[str, np.ndarray]], of_all_rows: list[dict[str, np.ndarray]] | None = None
+) -> dict:
+    """Figs. 3 and 5 of the SAEs of one stage.
 
-    of_all_rows: their `tables_of_all_rows`; then "stability" is of these, and "stability_played" of the
-    others.
+    Args:
+        tables: `feature_tables` of each SAE.
+        of_all_rows: `tables_of_all_rows` of each; then "stability" is of these, and "stability_played" of the
+            others.
+
+    Returns:
+        By name, `colour_summary` and `stability_summary` of them, and counts for the sound label.
     """
 
     def each(name, of=tables):
@@ -172,22 +238,29 @@ def summaries(tables: list[dict], of_all_rows: list[dict] | None = None) -> dict
     return result
 
 
-def agreement(saes: list, x: torch.Tensor, l0_floor: float = 1e-4) -> dict:
+def agreement(saes: Sequence[Autoencoder], x: torch.Tensor, l0_floor: float = 1e-4) -> dict:
     """How much SAEs agree: of each feature of the first, its best match in the others.
 
-    Means over features that are ever active, by cosine of directions and by correlation of activations on
-    rows x, and the cosine that random directions of the same number reach.
+    Args:
+        saes: at least two.
+        x: float [n, d_model], streams.
+        l0_floor: share of rows on which a feature must be active to be compared.
+
+    Returns:
+        Mean, median and share above 0.9, over features that are ever active, by cosine of directions and by
+        correlation of activations on rows x, and of the cosine that random directions of the same number
+        reach.
     """
     acts_of_each = [sae.encode(x) for sae in saes]
     alive = [(feature_acts > 0).float().mean(0) > l0_floor for feature_acts in acts_of_each]
-    cosines, correlations = [], []
+    of_directions, of_activations = [], []
     for sae, feature_acts, lives in zip(saes[1:], acts_of_each[1:], alive[1:], strict=True):
         first = saes[0].directions[:, alive[0]]
-        cosines.append(best_cosines(first, sae.directions[:, lives]))
-        correlations.append(best_correlations(acts_of_each[0][:, alive[0]], feature_acts[:, lives]))
+        of_directions.append(best_cosines(first, sae.directions[:, lives]))
+        of_activations.append(best_correlations(acts_of_each[0][:, alive[0]], feature_acts[:, lives]))
     d_model, n = saes[0].directions.shape
     chance = best_cosines(random_directions(d_model, n, 1), random_directions(d_model, n, 2))
-    cosines, correlations = torch.cat(cosines), torch.cat(correlations)
+    cosines, correlations = torch.cat(of_directions), torch.cat(of_activations)
     return {
         "cosine": _summary(cosines),
         "correlation": _summary(correlations[~correlations.isnan()]),
@@ -195,7 +268,7 @@ def agreement(saes: list, x: torch.Tensor, l0_floor: float = 1e-4) -> dict:
     }
 
 
-def _summary(values) -> dict:
+def _summary(values: torch.Tensor) -> dict:
     return {
         "mean": rounded(values.mean()),
         "median": rounded(values.median()),
@@ -203,7 +276,7 @@ def _summary(values) -> dict:
     }
 
 
-def _correlation(feature_acts, ply) -> np.ndarray:
+def _correlation(feature_acts: torch.Tensor, ply: torch.Tensor) -> np.ndarray:
     """Pearson's correlation of every feature with the ply, [f]; 0 for a feature that is constant."""
     centred, ply = feature_acts - feature_acts.mean(0), ply - ply.mean()
     length = torch.linalg.vector_norm(centred, dim=0) * torch.linalg.vector_norm(ply)

@@ -1,9 +1,18 @@
-"""The paper's figures, and the audit's, drawn from the results of a run alone."""
+"""The paper's figures, and the audit's, drawn from the results of a run alone.
 
+Each function takes what `results.json` holds.
+
+See Also:
+    Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
+"""
+
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import plots
@@ -15,37 +24,42 @@ from .places import SIDES
 from .results import by_stage
 
 
+def _figure_of(ax: Axes) -> Figure:
+    """The figure that axes lie in; of a part of one, which `Axes.figure` may be, nothing is drawn here."""
+    assert isinstance(ax.figure, Figure)
+    return ax.figure
+
+
 def fig_2(results: dict) -> Figure:
-    """Accuracy of linear probes at each stage, with the paper's curve and the controls that there are."""
+    """Accuracy of linear probes at each stage in `results`, with the paper's curve and controls."""
     measured = results["results"]
     ours = list(probe_accuracy(measured).values())
     n = len(ours)
-    curves = {"this network": [entry["accuracy"] for entry in ours]}
-    curves["Du et al. 2025, Fig. 2"] = np.append(np.mean(FIG_2_ACCURACY, 0) / 100, [np.nan] * (n - 8))
+    curves: dict[str, Sequence[float]] = {"this network": [entry["accuracy"] for entry in ours]}
+    curves["Du et al. 2025, Fig. 2"] = [*np.mean(FIG_2_ACCURACY, 0) / 100, *[np.nan] * (n - 8)]
     controls = {}
     if probes := by_stage(measured, "probes"):
         for name in ("random weights", "shuffled labels"):
             controls[name] = [entry[name]["accuracy"] for entry in probes.values()]
         controls["majority"] = measured["majority"]["mine/theirs"]["accuracy"]
     bands = ([entry["low"] for entry in ours], [entry["high"] for entry in ours])
-    return plots.layer_curve(
-        curves, "share of squares read correctly", controls, {"this network": bands}
-    ).figure
+    label = "share of squares read correctly"
+    return _figure_of(plots.layer_curve(curves, label, controls, {"this network": bands}))
 
 
 def quirks(results: dict) -> Figure | None:
-    """The published probe with each of its quirks alone, with none, and with all."""
+    """The published probe of `results` with each of its quirks alone, with none, and with all; or None."""
     measured = results["results"].get("published_probes")
     if measured is None:
         return None
     curves = {name: [entry["accuracy"] for entry in stages] for name, stages in measured.items()}
     ax = plots.layer_curve(curves, "share of squares read correctly")
     ax.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
-    return ax.figure
+    return _figure_of(ax)
 
 
 def fig_3(results: dict) -> Figure:
-    """How often each tile is among the 50 best (feature, tile, class) triples, at each stage."""
+    """How often each tile is among the 50 best (feature, tile, class) triples, at each stage in `results`."""
     parts = by_stage(results["results"], "features")
     maps = [np.sum(part["colour"]["top"], axis=0) for part in parts.values()]
     label = f"among the 50 best above {COLOUR_THRESHOLD}"
@@ -53,7 +67,7 @@ def fig_3(results: dict) -> Figure:
 
 
 def fig_3_by_class(results: dict) -> Figure:
-    """The best AUROC of any feature for each tile, by class and stage, over all and within a ply."""
+    """The best AUROC of any feature for each tile in `results`, over all and within a ply, by class."""
     parts = by_stage(results["results"], "features")
     fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True)
     for ax, (key, title) in zip(
@@ -72,7 +86,7 @@ def fig_3_by_class(results: dict) -> Figure:
 
 
 def fig_4(results: dict) -> Figure:
-    """How many neurons of each block read along the probe's direction of each tile."""
+    """How many neurons of each block read along the probe's direction of each tile, in `results`."""
     neurons = results["results"]["neurons"]
     titles = [f"block {block}" for block in range(1, len(neurons["per_tile"]) + 1)]
     label = f"neurons with |cosine| > {neurons['threshold_scaled']:.2g}"
@@ -80,7 +94,7 @@ def fig_4(results: dict) -> Figure:
 
 
 def fig_5(results: dict) -> Figure:
-    """How many features pass the stability threshold on each tile, at each stage: first SAE seed."""
+    """How many features pass the stability threshold on each tile, by stage in `results`: first SAE seed."""
     parts = by_stage(results["results"], "features")
     maps = [np.array(part["stability"]["per_tile"][0]) for part in parts.values()]
     label = f"features with AUROC > {STABILITY_THRESHOLD}"
@@ -88,7 +102,7 @@ def fig_5(results: dict) -> Figure:
 
 
 def fig_5_counts(results: dict) -> Figure:
-    """Pairs above the threshold at each stage, with those that remain within a ply, and random weights."""
+    """Pairs above the threshold by stage in `results`, those that remain within a ply, and random weights."""
     measured = results["results"]
     parts, control = by_stage(measured, "features"), by_stage(measured, "control_features")
     curves = {
@@ -97,11 +111,18 @@ def fig_5_counts(results: dict) -> Figure:
         "all positions, random weights": [np.mean(p["stability"]["n_above"]) for p in control.values()],
     }
     ylabel = f"(feature, tile) pairs above {STABILITY_THRESHOLD}"
-    return plots.layer_curve(curves, ylabel, stages=list(parts)).figure
+    return _figure_of(plots.layer_curve(curves, ylabel, stages=list(parts)))
 
 
 def audit(results: dict) -> Figure:
-    """Chosen features on new games, mean over the 24 side tiles, beside scores that know no network."""
+    """Chosen features on new games, mean over the 24 side tiles, beside scores that know no network.
+
+    Args:
+        results: of a run.
+
+    Returns:
+        A panel for each label and comparison.
+    """
     measured = results["results"]
     parts, control = by_stage(measured, "features"), by_stage(measured, "control_features")
     titles = dict(zip(REPORTS, ("all positions", "same move", "same move, occupied"), strict=True))
@@ -135,7 +156,14 @@ def audit(results: dict) -> Figure:
 
 
 def interior(results: dict) -> Figure:
-    """Proven stability, tile by tile: chosen features of the best stage beside the nearest corner."""
+    """Proven stability, tile by tile: chosen features of the best stage beside the nearest corner.
+
+    Args:
+        results: of a run.
+
+    Returns:
+        Two boards.
+    """
     measured = results["results"]
     parts = by_stage(measured, "features")
     report = "within_ply"
@@ -150,7 +178,14 @@ def interior(results: dict) -> Figure:
 
 
 def sparse_probes(results: dict) -> Figure | None:
-    """How well 1, 4 and 16 features read tiles, for each kind of feature, beside the linear probe."""
+    """How well 1, 4 and 16 features read tiles, for each kind of feature, beside the linear probe.
+
+    Args:
+        results: of a run.
+
+    Returns:
+        A panel for each stage; None where the run has no such part.
+    """
     parts = by_stage(results["results"], "sparse_probes")
     if not parts:
         return None
@@ -172,7 +207,14 @@ def sparse_probes(results: dict) -> Figure | None:
 
 
 def dictionaries(results: dict) -> Figure | None:
-    """Every kind of dictionary at the same L0: what it reconstructs, and what of the board it holds."""
+    """Every kind of dictionary at the same L0: what it reconstructs, and what of the board it holds.
+
+    Args:
+        results: of a run.
+
+    Returns:
+        A panel for each measure; None where the run has no such part.
+    """
     parts = by_stage(results["results"], "dictionaries")
     if not parts:
         return None
@@ -187,8 +229,8 @@ def dictionaries(results: dict) -> Figure | None:
     fig, axes = plt.subplots(1, len(measures), figsize=(10, 0.33 * len(names) + 1.2), sharey=True)
     for ax, (key, title) in zip(axes, measures.items(), strict=True):
         for at, (stage, part) in enumerate(parts.items()):
-            values = [part["dictionaries"][name].get(key) for name in names]
-            values = np.array([np.nan if value is None else value for value in values])
+            found = [part["dictionaries"][name].get(key) for name in names]
+            values = np.array([np.nan if value is None else value for value in found])
             height = rows + 0.2 * (at - 1)
             style = dict(color=plots.PALETTE[at], linestyle="none")
             ax.plot(values, height, marker="os^D"[at % 4], label=f"stage {stage}", **style)
@@ -203,7 +245,7 @@ def dictionaries(results: dict) -> Figure | None:
     return fig
 
 
-FIGURES = {
+FIGURES: dict[str, Callable[[dict], Figure | None]] = {
     "fig_2": fig_2,
     "fig_2_quirks": quirks,
     "fig_3": fig_3,
@@ -218,8 +260,17 @@ FIGURES = {
 }
 
 
-def draw_one(name: str, results: dict, path: str | Path) -> bool:
-    """Draw one of `FIGURES` as an SVG file; False, and no file, where the results hold nothing for it."""
+def draw_one(name: str, results: dict, path: str | os.PathLike[str]) -> bool:
+    """Draw one of `FIGURES` as an SVG file.
+
+    Args:
+        name: of the figure.
+        results: of a run.
+        path: of the file.
+
+    Returns:
+        False, and no file, where the results hold nothing for it.
+    """
     figure = FIGURES[name](results)
     if figure is None:
         return False
@@ -229,8 +280,16 @@ def draw_one(name: str, results: dict, path: str | Path) -> bool:
     return True
 
 
-def draw_all(results: dict, folder: str | Path) -> list[Path]:
-    """Draw every figure of a run as SVG into a folder; returns the files."""
+def draw_all(results: dict, folder: str | os.PathLike[str]) -> list[Path]:
+    """Draw every figure of a run as SVG.
+
+    Args:
+        results: of a run.
+        folder: made where there is none.
+
+    Returns:
+        The files.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / f"{name}.svg" for name in FIGURES}

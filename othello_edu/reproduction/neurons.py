@@ -1,4 +1,8 @@
-"""Fig. 4: MLP neurons beside the probes' directions. The probes are those that `probing.py` has saved."""
+"""Fig. 4: MLP neurons beside the probes' directions. The probes are those that `probing.py` has saved.
+
+See Also:
+    Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
+"""
 
 from dataclasses import replace
 
@@ -17,11 +21,21 @@ def neurons_part(study: Study) -> dict:
     """How many neurons of each block read along the probe's direction of each tile.
 
     Block b (counted from 1) is paired with the probe of stage b − 1, the stream that the block reads. As
-    corrected, a neuron's direction includes the gain of the LayerNorm before it. threshold_scaled is the
-    paper's 0.2, for 512 dimensions, at this width: the cosine that is as rare between random directions.
-    `shuffled`: the same with the dimensions of every neuron in another order, the mean of ten. `variants`:
-    the protocol with the other probe, or normalised along the other axis: neurons counted in each block at
-    the scaled threshold.
+    corrected, a neuron's direction includes the gain of the LayerNorm before it.
+
+    Args:
+        study: the run, whose probes are there.
+
+    Returns:
+        Counts by block and tile.
+
+        - per_tile, above the paper's threshold;
+        - per_tile_scaled, above threshold_scaled: the paper's 0.2, for 512 dimensions, at this width, the
+          cosine that is as rare between random directions;
+        - per_tile_shuffled and per_tile_shuffled_scaled, the same with the dimensions of every neuron in
+          another order, the mean of ten;
+        - variants, the protocol with the other probe, or normalised along the other axis: neurons counted in
+          each block at the scaled threshold.
     """
     protocol = study.protocol
     result = _neurons(study, protocol)
@@ -40,14 +54,15 @@ def _neurons(study: Study, protocol: Protocol) -> dict:
     kind = CLASSES["empty" if protocol.probe_of_empty else "mine"]
     counts, at_scaled, chance, chance_scaled = [], [], [], []
     random = torch.Generator().manual_seed(0)
-    for index, block in enumerate(study.model.blocks):
-        probe = study.load(f"probe_{index}")["weight"]
-        reads = block.mlp.up.weight.detach().cpu()
+    weights = study.model.state_dict()
+    for block in range(study.model.config.n_layer):
+        probe = study.load(f"probe_{block}")["weight"]  # of the stage before it, which has its number
+        reads = weights[f"blocks.{block}.mlp.up.weight"].cpu()
         if protocol.neurons_by_dimension:
             reads = reads / reads.norm(dim=0, keepdim=True)
             directions = probe[:, kind]
         else:
-            reads = F.normalize(reads * block.ln_2.weight.detach().cpu(), dim=1)
+            reads = F.normalize(reads * weights[f"blocks.{block}.ln_2.weight"].cpu(), dim=1)
             directions = centred(probe)[:, kind]
         directions = F.normalize(directions, dim=1)
         cosines = (reads @ directions.T).abs()

@@ -1,6 +1,9 @@
 """The plan of a run: which parts, in which order, for which protocol and size. Each can be resumed by itself.
 
 A part takes a `Study` and returns plain data; `run.py` runs the parts and keeps what they return.
+
+See Also:
+    Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
 """
 
 from collections.abc import Callable
@@ -14,23 +17,35 @@ from .results import rounded
 from .sae_features import control_features_part, features_part, rivals_part, sae_quirks_part
 from .study import Study
 
+Part = Callable[[Study], dict]
 NO_CLAIM = ("dictionaries", "sae_quirks")  # parts that no claim rests on
 
 
 def model_part(study: Study) -> dict:
-    """How good is the network that is being opened?"""
+    """How good is the network that `study` opens: loss, excess loss, legal rate, legal mass."""
     measured = evaluate(study.model, study.split[2])
     names = ("loss", "excess_loss", "legal_rate", "legal_mass")
     return {name: rounded(measured[name]) for name in names}
 
 
-def parts(protocol: Protocol, n_layer: int, sizes: Sizes) -> dict[str, tuple[Callable[[Study], dict], float]]:
-    """{name: (function, share of the time)} in the order in which they run.
+def parts(protocol: Protocol, n_layer: int, sizes: Sizes) -> dict[str, tuple[Part, float]]:
+    """The parts of a run, in the order in which they run. At the short size only those that a claim rests on.
 
-    At the short size only those that a claim rests on.
+    Args:
+        protocol: one of the two.
+        n_layer: blocks of the network.
+        sizes: how much of everything.
+
+    Returns:
+        `{name: (function, share of the time)}`.
+
+    Example:
+        >>> from othello_edu.reproduction.protocol import CORRECTED, SHORT
+        >>> list(parts(CORRECTED, n_layer=8, sizes=SHORT))[:3]
+        ['model', 'rivals', 'majority']
     """
     stages = protocol.stages(n_layer)
-    listed = {"model": (model_part, 0.1), "rivals": (rivals_part, 1.0)}
+    listed: dict[str, tuple[Part, float]] = {"model": (model_part, 0.1), "rivals": (rivals_part, 1.0)}
 
     def add(name, function, stage, share):
         listed[f"{name}/{stage}"] = (lambda study: function(study, stage), share)

@@ -1,4 +1,8 @@
-"""Fig. 2: linear probes at each stage, with their controls and with the quirks of the published ones."""
+"""Fig. 2: linear probes at each stage, with their controls and with the quirks of the published ones.
+
+See Also:
+    Chapter 5, :doc:`/notebooks/05_linear_probes`; chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
+"""
 
 import numpy as np
 import torch
@@ -56,7 +60,15 @@ def _labels(sample: Sample) -> dict[str, np.ndarray]:
 
 
 def probes_part(study: Study, stage: int) -> dict:
-    """Probes of one stage, one for each kind of label, and their controls."""
+    """Probes of one stage, one for each kind of label, and their controls. Their weights are saved.
+
+    Args:
+        study: the run.
+        stage: whose streams are read.
+
+    Returns:
+        For each probe, accuracy with its interval, by ply and by square, and balanced accuracy.
+    """
     sizes = study.sizes
     train = sample(study.split[0][: sizes.probe_fit_games], study.protocol)
     x, new_x = (study.streams(part.games, stage)[None] for part in (train, study.new))
@@ -90,7 +102,7 @@ def probes_part(study: Study, stage: int) -> dict:
 
 
 def centred(weight: torch.Tensor) -> torch.Tensor:
-    """A probe's directions [64, 3, d]: what all classes share says nothing and goes."""
+    """A probe's directions, `weight` [64, 3, d]: what all classes share says nothing and goes."""
     return weight - weight.mean(1, keepdim=True)
 
 
@@ -105,7 +117,7 @@ def _same_directions(weight: torch.Tensor, weight_again: torch.Tensor) -> dict:
 
 
 def majority_part(study: Study) -> dict:
-    """The rival that looks at no network, for each question."""
+    """The rival that looks at no network, for each question that probes of a `study` are asked."""
     train = sample(study.split[0][: study.sizes.probe_fit_games], study.protocol)
     train_labels, new_labels = _labels(train), _labels(study.new)
     return {
@@ -117,7 +129,14 @@ def majority_part(study: Study) -> dict:
 
 
 def published_probes_part(study: Study) -> dict:
-    """Fig. 2 as published, and which of its quirks matter: {quirk: accuracy of each stage}."""
+    """Fig. 2 as published, and which of its quirks matter. Weights of the probes with all quirks are saved.
+
+    Args:
+        study: the run, by the published protocol.
+
+    Returns:
+        `{quirk: accuracy of each stage}`.
+    """
     stages, d_model = study.protocol.stages(study.model.config.n_layer), study.model.config.d_model
     games = until_first_pass(random_games(study.sizes.probe_games, SEED + 1))
     n_steps = -(-len(games) // BATCH_GAMES)
@@ -133,7 +152,7 @@ def published_probes_part(study: Study) -> dict:
             for name, probe in probes.items():
                 fall = linear_fall(probe.n_steps, n_steps)
                 probe.step(x, labels[PROBE_QUIRKS[name].labels_before], fall)
-        shares = {name: [] for name in probes}
+        shares: dict[str, list[torch.Tensor]] = {name: [] for name in probes}
         for x, labels in batches_of_streams(study.model, study.split[2], stages, dropout, SEED + len(games)):
             for name, probe in probes.items():
                 shares[name].append(probe.accuracy(x, labels[PROBE_QUIRKS[name].labels_before]))

@@ -8,6 +8,9 @@ What remains different from the paper in both: the network (smaller, without tok
 and the number of games. The paper's probes read 100,000 games in batches of 64, as they do here; how many
 its SAEs read is not known, and here they take batches of 1,024 rows. The paper's code counts Fig. 3 above
 0.9, its text says 0.7, which is taken here. Accuracy is a mean over games, so that games can be resampled.
+
+See Also:
+    Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
 """
 
 from dataclasses import dataclass, replace
@@ -19,19 +22,26 @@ MIN_BLOCKS = 7  # the paper's claims are about layers 1 to 7
 class Protocol:
     """One way to run the paper's experiments.
 
-    labels_before: labels of probes and of stability describe the board *before* the move that was just
-    read, as its player saw it (labels of Fig. 3 describe the board after it, in the paper too).
-    cut_at_pass: games end where a player cannot move, even if the other could. ended_rows: rows after the
-    end of a game count, as boards all of whose edge tiles are stable (a mask of −100 is "not empty" to the
-    paper's rule), and SAEs are trained on them. dropout: rate at which the network drops activations while
-    it is being studied (0.2 in the paper's code, which never leaves training mode). norm_over_time: the
-    probe sees streams through a LayerNorm over time and dimensions together, so that row t depends on later
-    moves. cycled_rate: the learning rate of probes and SAEs swings between its value and nearly zero every
-    20 steps. wrong_axis: the SAE's matrix has unit rows (one a dimension) where unit columns (one a
-    feature) are meant, and a random bias to begin with. same_start: the SAEs of all stages begin with the
-    same matrix. weight_decay: of AdamW. neurons_by_dimension: Fig. 4 normalises neurons' weights along the
-    wrong axis. probe_of_empty: Fig. 4 takes the probe for "empty", where the text says "mine". last_stage:
-    is the stage after the last block looked at?
+    Attributes:
+        name: "published" or "corrected"; protocols with single quirks keep the name of the second.
+        labels_before: labels of probes and of stability describe the board *before* the move that was just
+            read, as its player saw it (labels of Fig. 3 describe the board after it, in the paper too).
+        cut_at_pass: games end where a player cannot move, even if the other could.
+        ended_rows: rows after the end of a game count, as boards all of whose edge tiles are stable (a mask
+            of −100 is "not empty" to the paper's rule), and SAEs are trained on them.
+        dropout: rate at which the network drops activations while it is being studied (0.2 in the paper's
+            code, which never leaves training mode).
+        norm_over_time: the probe sees streams through a LayerNorm over time and dimensions together, so that
+            row t depends on later moves.
+        cycled_rate: the learning rate of probes and SAEs swings between its value and nearly zero every 20
+            steps.
+        wrong_axis: the SAE's matrix has unit rows (one a dimension) where unit columns (one a feature) are
+            meant, and a random bias to begin with.
+        same_start: the SAEs of all stages begin with the same matrix.
+        weight_decay: of AdamW.
+        neurons_by_dimension: Fig. 4 normalises neurons' weights along the wrong axis.
+        probe_of_empty: Fig. 4 takes the probe for "empty", where the text says "mine".
+        last_stage: is the stage after the last block looked at?
     """
 
     name: str
@@ -72,14 +82,14 @@ PUBLISHED = Protocol(
 PROTOCOLS = {protocol.name: protocol for protocol in (PUBLISHED, CORRECTED)}
 
 
-def _corrected_but(**changes) -> Protocol:
+def _corrected_but(**changes):
     return replace(CORRECTED, **changes)
 
 
 # Quirks one at a time on top of the corrected protocol: of the published probe, and of the SAEs.
 _NONE, _DROPOUT = _corrected_but(), _corrected_but(dropout=0.2)
 _BEFORE, _CYCLED = _corrected_but(labels_before=True), _corrected_but(cycled_rate=True)
-PROBE_QUIRKS = {
+PROBE_QUIRKS: dict[str, Protocol] = {
     "none": _NONE,
     "labels before the move": _BEFORE,
     "LayerNorm over time": _corrected_but(norm_over_time=True),
@@ -87,7 +97,7 @@ PROBE_QUIRKS = {
     "dropout on": _DROPOUT,
     "all": PUBLISHED,
 }
-SAE_QUIRKS = {
+SAE_QUIRKS: dict[str, Protocol] = {
     "none": _NONE,
     "dropout on": _DROPOUT,
     "wrong axis": _corrected_but(wrong_axis=True),
@@ -101,12 +111,19 @@ SAE_QUIRKS = {
 class Sizes:
     """How much of everything. Games count games; each gives 52 boards.
 
-    train_games: to fit SAEs on. score_games: to score features on, the paper's 2,000. new_games: to report
-    on what was chosen on the score games. panel_games: to splice reconstructions into. sae_seeds: the
-    paper's 10. control_seeds: SAEs of the random-weights network, and of single quirks. sae_epochs: the
-    paper's 4. probe_games: of the published probe, which reads each game once; probe_fit_games: of the
-    corrected one. dictionary_games: of the dictionaries that are set side by side. sparse_games: of probes
-    of k features, and of choices among occupied tiles.
+    Attributes:
+        train_games: to fit SAEs on.
+        score_games: to score features on, the paper's 2,000.
+        new_games: to report on what was chosen on the score games.
+        panel_games: to splice reconstructions into.
+        sae_seeds: SAEs of each stage, the paper's 10.
+        control_seeds: SAEs of the random-weights network, and of single quirks.
+        sae_epochs: the paper's 4.
+        probe_games: of the published probe, which reads each game once.
+        probe_fit_games: of the corrected one.
+        dictionary_games: of the dictionaries that are set side by side.
+        sparse_games: of probes of k features, and of choices among occupied tiles.
+        n_resamples: of the games, for intervals.
     """
 
     train_games: int = 10_000

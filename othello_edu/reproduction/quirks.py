@@ -1,4 +1,8 @@
-"""The quirks of the paper's public code, as far as they need code of their own."""
+"""The quirks of the paper's public code, as far as they need code of their own.
+
+See Also:
+    Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,7 +24,19 @@ _CHUNK = 20 * BATCH_GAMES  # games whose streams are held at a time
 
 
 def cycled_rate(step: int, n_steps: int = 0) -> float:
-    """Factor of the learning rate: a cosine meant to fall once, which swings every 20 steps instead."""
+    """A schedule: a cosine meant to fall once, which swings every 20 steps instead.
+
+    Args:
+        step: steps done.
+        n_steps: not used; schedules are given it.
+
+    Returns:
+        Factor of the learning rate.
+
+    Example:
+        >>> [round(cycled_rate(step), 2) for step in (0, 5, 10, 20)]
+        [1.0, 0.5, 0.0, 1.0]
+    """
     cosine = math.cos(math.pi * step / HALF_CYCLE)
     lowest = LOWEST_RATE / RATE
     return lowest + (1 - lowest) * (1 + cosine) / 2
@@ -29,7 +45,13 @@ def cycled_rate(step: int, n_steps: int = 0) -> float:
 class PublishedProbe:
     """The paper's linear probe: no bias, and a LayerNorm over time and dimensions before it, if asked for.
 
-    One probe for each of `n_stages`, fitted together. weight [n_stages, 64, 3, d_model].
+    One probe for each stage, fitted together.
+
+    Args:
+        n_stages: how many stages.
+        d_model: dimensions of their streams.
+        norm_over_time: with that LayerNorm, whose gain and offset are trained.
+        cycled: the learning rate follows `cycled_rate`.
     """
 
     def __init__(self, n_stages: int, d_model: int, norm_over_time: bool, cycled: bool):
@@ -46,12 +68,19 @@ class PublishedProbe:
 
     @property
     def weight(self) -> torch.Tensor:
-        """[n_stages, 64, 3, d_model]."""
+        """The weights by square and class, [n_stages, 64, 3, d_model]."""
         n_stages, d_model, _ = self.matrix.shape
         return self.matrix.mT.reshape(n_stages, N_CLASSES, 64, d_model).transpose(1, 2)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """[n_stages, n_games, 52, d_model] -> [n_stages, n_games * 52, 3, 64]."""
+        """Scores of the classes.
+
+        Args:
+            x: float [n_stages, n_games, 52, d_model], streams.
+
+        Returns:
+            `[n_stages, n_games * 52, 3, 64]`.
+        """
         return self._logits(self._normal(x) * self.gain + self.offset if self.norm_over_time else x)
 
     def _normal(self, x):
@@ -63,7 +92,13 @@ class PublishedProbe:
 
     @torch.no_grad()
     def step(self, x: torch.Tensor, labels: torch.Tensor, fall: float = 1.0) -> None:
-        """One step on streams x and labels int64 [n_games, 52, 64], -1 for masked."""
+        """One step of AdamW.
+
+        Args:
+            x: float [n_stages, n_games, 52, d_model], streams.
+            labels: int64 [n_games, 52, 64], −1 for masked.
+            fall: factor of the learning rate, where it is not cycled.
+        """
         factor = cycled_rate(self.n_steps) if self.cycled else fall
         self.adam.param_groups[0]["lr"] = RATE * factor
         normal = self._normal(x) if self.norm_over_time else None
@@ -84,7 +119,15 @@ class PublishedProbe:
 
     @torch.no_grad()
     def accuracy(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Share of unmasked squares read correctly in each game, float64 [n_stages, n_games]."""
+        """Share of unmasked squares read correctly in each game.
+
+        Args:
+            x: float [n_stages, n_games, 52, d_model], streams.
+            labels: int64 [n_games, 52, 64], −1 for masked.
+
+        Returns:
+            float64 [n_stages, n_games].
+        """
         read = self.logits(x).argmax(-2).view(*x.shape[:3], 64)
         counted = labels >= 0
         return ((read == labels) & counted).sum((-2, -1)).double() / counted.sum((-2, -1))
@@ -93,8 +136,18 @@ class PublishedProbe:
 def batches_of_streams(
     model: GPT, games: Games, stages: Sequence[int], dropout: float, seed: int
 ) -> Iterator[tuple[torch.Tensor, dict[bool, torch.Tensor]]]:
-    """Streams [n_stages, 64, 52, d_model] of the games, 64 at a time, and their labels [64, 52, 64]: after
-    the move that was read, and before it ({labels_before: …}).
+    """Streams of the games, 64 at a time, and their labels.
+
+    Args:
+        model: the network.
+        games: to read.
+        stages: whose streams.
+        dropout: rate, as in `samples.streams`.
+        seed: of the noise of dropout.
+
+    Yields:
+        Streams [n_stages, 64, 52, d_model], and `{labels_before: labels}`, int64 [64, 52, 64] each, before
+        the move that was read, and after it.
     """
     for start in range(0, len(games), _CHUNK):
         part = games[start : start + _CHUNK]
@@ -111,7 +164,8 @@ def batches_of_streams(
 class PublishedSAE(SparseAutoencoder):
     """The paper's SAE with its matrix normalised along the wrong axis: unit rows, one for each dimension.
 
-    raw [d_model, n_features] is what is trained; `W_enc` is it, with unit rows.
+    raw [d_model, n_features] is what is trained; `W_enc` is it, with unit rows. Arguments are those of
+    `SparseAutoencoder`.
     """
 
     def _initialise(self, seed):
@@ -120,8 +174,8 @@ class PublishedSAE(SparseAutoencoder):
         self.b_enc = nn.Parameter(random_matrix(1, self.n_features, seed + 2**31)[0])
 
     @property
-    def W_enc(self) -> torch.Tensor:
-        """[d_model, n_features], each row of length 1."""
+    def W_enc(self) -> torch.Tensor:  # type: ignore[override]  # it follows `raw`, and nobody sets it
+        """What reads and writes, [d_model, n_features], each row of length 1."""
         return F.normalize(self.raw, dim=-1)
 
     def normalise(self) -> None:

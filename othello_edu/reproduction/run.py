@@ -1,7 +1,12 @@
-"""Run a reproduction part by part, keep each part as soon as it is done, and put the results together."""
+"""Run a reproduction part by part, keep each part as soon as it is done, and put the results together.
+
+See Also:
+    Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
+"""
 
 import hashlib
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +19,7 @@ from ..files import atomic_write, locked, make_folder, read_json, remove_tempora
 from ..model import GPT
 from ..pretrained import load_model, model_folder
 from .claims import judge
-from .plan import parts
+from .plan import Part, parts
 from .protocol import FULL, MIN_BLOCKS, PROTOCOLS, Sizes
 from .results import RESULTS, SCHEMA, read_results
 from .study import SEED, TABLES, Study
@@ -23,51 +28,65 @@ _AFTERWARDS = ("__init__.py", "claims.py", "figures.py", "results.py", "run.py")
 
 
 def reproduce(
-    model: str | Path | GPT,
+    model: str | os.PathLike[str] | GPT,
     protocol: str,
-    out: str | Path,
+    out: str | os.PathLike[str],
     sizes: Sizes = FULL,
     device: str = "cpu",
     progress: bool = True,
 ) -> dict:
-    """Every figure and table of the paper, by one of the two protocols; returns what `results.json` holds.
+    """Every figure and table of the paper, by one of the two protocols.
 
-    model: name of a shipped model, folder of one, or a `GPT`. protocol: "published" or "corrected". out:
-    a folder; each finished part lies there at once, and the same call goes on after the last one. `out/work`
-    holds trained probes and SAEs and may be deleted when all is done.
+    Each finished part lies in the folder at once, and the same call goes on after the last one.
 
-    Raises OthelloEduError for an unknown protocol, a board that is not 8x8, a network of fewer than seven
-    blocks, a folder that holds parts of another run (another model, protocol, size, or other code), parts
-    that are not what this run wrote under their name, or a folder that another run holds.
+    Args:
+        model: name of a shipped model, folder of one, or a `GPT`.
+        protocol: "published" or "corrected".
+        out: a folder. `out/work` in it holds trained probes and SAEs and may be deleted when all is done.
+        sizes: how much of everything.
+        device: where the network and what is trained compute, as torch names it.
+        progress: show how far it is.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        OthelloEduError: for an unknown protocol, a board that is not 8x8, a network of fewer than seven
+            blocks, a folder that holds parts of another run (another model, protocol, size, or other code),
+            parts that are not what this run wrote under their name, or a folder that another run holds.
+
+    See Also:
+        Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
     """
     if protocol not in PROTOCOLS:
         raise OthelloEduError(f"protocol is {protocol!r}; it must be one of {', '.join(PROTOCOLS)}")
-    name, model = _load(model)
-    if model.config.board_size != 8:
+    name, network = _load(model)
+    if network.config.board_size != 8:
         raise OthelloEduError(
-            f"{name} plays {model.config.board_size}x{model.config.board_size}; "
+            f"{name} plays {network.config.board_size}x{network.config.board_size}; "
             "the paper's experiments are on 8x8"
         )
-    if model.config.n_layer < MIN_BLOCKS:
+    if network.config.n_layer < MIN_BLOCKS:
         raise OthelloEduError(
-            f"{name} has {model.config.n_layer} blocks; the paper's claims are about layers 1 to {MIN_BLOCKS}"
+            f"{name} has {network.config.n_layer} blocks; "
+            f"the paper's claims are about layers 1 to {MIN_BLOCKS}"
         )
-    protocol = PROTOCOLS[protocol]
     header = {
         "schema": SCHEMA,
         "model": name,
-        "weights_sha256": fingerprint(model),
-        "protocol": asdict(protocol),
+        "weights_sha256": fingerprint(network),
+        "protocol": asdict(PROTOCOLS[protocol]),
         "sizes": asdict(sizes),
         "games_seed": SEED,
         "code_sha256": code_fingerprint(),
     }
-    out = make_folder(out, RESULTS)
-    with locked(out):
-        for folder in ("parts", "work", TABLES):
-            remove_temporaries(make_folder(out / folder))
-        remove_temporaries(out, RESULTS)
-        return _run_parts(Study(model.to(device), protocol, sizes, out / "work"), header, out, progress)
+    folder = make_folder(out, RESULTS)
+    with locked(folder):
+        for inside in ("parts", "work", TABLES):
+            remove_temporaries(make_folder(folder / inside))
+        remove_temporaries(folder, RESULTS)
+        study = Study(network.to(device), PROTOCOLS[protocol], sizes, folder / "work")
+        return _run_parts(study, header, folder, progress)
 
 
 def _run_parts(study: Study, header: dict, out: Path, progress: bool) -> dict:
@@ -76,7 +95,9 @@ def _run_parts(study: Study, header: dict, out: Path, progress: bool) -> dict:
     with tqdm(total=total, disable=not progress, bar_format=_BAR) as bar:
         for part, (function, share) in listed.items():
             bar.set_description(part)
-            finished[part] = _done(out, part, header, study) or _do(out, part, header, function, study)
+            finished[part] = _kept_part(out, part, header, study) or _compute_part(
+                out, part, header, function, study
+            )
             bar.update(share)
     results = header | {"made": {part: kept["made"] for part, kept in finished.items()}}
     results["results"] = {part: kept["result"] for part, kept in finished.items()}
@@ -89,7 +110,7 @@ _BAR = "{desc:24} {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} to go"
 
 
 def fingerprint(model: GPT) -> str:
-    """SHA-256 of a model's weights, in the order of its parameters."""
+    """SHA-256 of the weights of `model`, in the order of its parameters."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         digest.update(name.encode())
@@ -101,15 +122,16 @@ def code_fingerprint() -> str:
     """SHA-256 of the code that results depend on: parts that other code made are not mixed in."""
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
-    used = "baselines board_metrics dictionaries directions evaluation labels probes sae sae_training"
-    used = f"{used} scoring stability".split()
+    used = """baselines board_metrics dictionaries directions evaluation labels probes sae sae_training
+        scoring stability""".split()
     here = [path for path in Path(__file__).parent.glob("*.py") if path.name not in _AFTERWARDS]
     for path in [*(package / f"{name}.py" for name in used), *sorted(here)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _load(model) -> tuple[str, GPT]:
+def _load(model: str | os.PathLike[str] | GPT) -> tuple[str, GPT]:
+    """What the model is called, and the model."""
     if isinstance(model, GPT):
         return "a GPT", model.eval()
     folder = Path(model)
@@ -118,12 +140,13 @@ def _load(model) -> tuple[str, GPT]:
     return folder.name, load_model(folder)
 
 
-def _path(out: Path, part: str) -> Path:
+def _part_file(out: Path, part: str) -> Path:
     return out / "parts" / f"{part.replace('/', '_')}.json"
 
 
-def _done(out: Path, part: str, header: dict, study: Study):
-    path = _path(out, part)
+def _kept_part(out: Path, part: str, header: dict, study: Study) -> dict | None:
+    """What an earlier run has kept of a part, if it was a run of the same."""
+    path = _part_file(out, part)
     if not path.exists():
         return None
     again = "delete it, and the part runs again"
@@ -153,7 +176,8 @@ def _digest(kept: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _do(out: Path, part: str, header: dict, function, study: Study):
+def _compute_part(out: Path, part: str, header: dict, function: Part, study: Study) -> dict:
+    """Run a part, and keep what it returns with how it was made."""
     # Each part alone decides its randomness, so that it matters not which ran before it.
     torch.manual_seed(0)
     start, before = perf_counter(), dict(study.saved)
@@ -166,7 +190,7 @@ def _do(out: Path, part: str, header: dict, function, study: Study):
     }
     saved = {name: digest for name, digest in study.saved.items() if before.get(name) != digest}
     kept = {"part": part, "header": header, "made": made, "saved": saved, "result": result}
-    _write(_path(out, part), kept | {"sha256": _digest(kept)})
+    _write(_part_file(out, part), kept | {"sha256": _digest(kept)})
     return kept
 
 

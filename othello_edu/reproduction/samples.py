@@ -1,8 +1,13 @@
-"""Games, streams and labels as a protocol wants them."""
+"""Games, streams and labels as a protocol wants them.
+
+See Also:
+    Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,16 +21,20 @@ from .paper import FIRST_PLY, LAST_PLY
 from .protocol import Protocol
 
 PLIES = range(FIRST_PLY, LAST_PLY + 1)
+Values = TypeVar("Values", np.ndarray, torch.Tensor)
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """Some games and what is true of their boards at the plies of the study.
 
-    labels int8 [n_games, 52, 64], contents as the protocol's probes are asked for them, -1 for masked;
-    after int8, likewise, the contents after the move that was read; boards int8 [n_games, 52, 64] in
-    colours, of the moments of `labels`; valid bool [n_games, 52], rows that count; first: moves on the
-    first of the boards.
+    Attributes:
+        games: the games.
+        labels: int8 [n_games, 52, 64], contents as the protocol's probes are asked for them, −1 for masked.
+        after: int8 [n_games, 52, 64], contents after the move that was read, −1 for masked.
+        boards: int8 [n_games, 52, 64] in colours, of the moments of `labels`.
+        valid: bool [n_games, 52], rows that count.
+        first: moves on the first of the boards.
     """
 
     games: Games
@@ -35,9 +44,18 @@ class Sample:
     valid: np.ndarray
     first: int
 
-    def rows(self, values):
-        """The rows that count, flattened: [n_games, 52, …] -> [n, …], NumPy or torch."""
-        return values[torch.from_numpy(self.valid) if torch.is_tensor(values) else self.valid]
+    def rows(self, values: Values) -> Values:
+        """The rows that count, flattened.
+
+        Args:
+            values: [n_games, 52, …], NumPy or torch.
+
+        Returns:
+            [n, …], the same kind.
+        """
+        if isinstance(values, torch.Tensor):
+            return values[torch.from_numpy(self.valid)]
+        return values[self.valid]
 
     @cached_property
     def ply(self) -> np.ndarray:
@@ -61,7 +79,7 @@ class Sample:
 
     @cached_property
     def paper_of_all_rows(self) -> np.ndarray:
-        """The paper's labels of all rows, bool [n_games * 52, 64]: after the end all edges are stable."""
+        """The paper's labels of all rows, bool `[n_games * 52, 64]`: after the end all edges are stable."""
         stable = stable_paper(self.boards.reshape(-1, 64))
         edge = np.zeros((8, 8), bool)
         edge[[0, -1]] = edge[:, [0, -1]] = True
@@ -70,7 +88,7 @@ class Sample:
 
 
 def until_first_pass(games: Games) -> Games:
-    """The same games, ended where a player has no move, even if the other player has one."""
+    """The same `games`, ended where a player has no move, even if the other player has one."""
     positions = replay(games)
     passed = positions.to_move == movers(positions)  # the same player again
     ended = np.maximum.accumulate(passed & (positions.to_move > 0), axis=1)
@@ -80,7 +98,15 @@ def until_first_pass(games: Games) -> Games:
 
 
 def sample(games: Games, protocol: Protocol) -> Sample:
-    """Replay games and label them as the protocol does."""
+    """Replay games and label them as the protocol does.
+
+    Args:
+        games: of 8x8.
+        protocol: whose labels.
+
+    Returns:
+        The games with their labels.
+    """
     positions = replay(games)
     boards, labels = positions.boards, contents(positions)
     after, first = labels, FIRST_PLY + 1
@@ -91,7 +117,15 @@ def sample(games: Games, protocol: Protocol) -> Sample:
 
 
 def first_blocks(model: GPT, n_layer: int) -> GPT:
-    """The network cut off after its first blocks: enough for their stages, and quicker."""
+    """The network cut off after its first blocks: enough for their stages, and quicker.
+
+    Args:
+        model: the whole network.
+        n_layer: how many blocks; of 0, one is kept, since there is no network without blocks.
+
+    Returns:
+        A copy, in evaluation mode, on the same device.
+    """
     if n_layer == 0:
         n_layer = 1  # there is no network without blocks
     cut = GPT(replace(model.config, n_layer=n_layer))
@@ -103,10 +137,18 @@ def first_blocks(model: GPT, n_layer: int) -> GPT:
 def streams(
     model: GPT, games: Games, stages: Sequence[int], dropout: float = 0.0, seed: int = 0
 ) -> torch.Tensor:
-    """Residual streams at the plies of the study, float32 [n_stages, n_games, 52, d_model].
+    """Residual streams at the plies of the study.
 
-    dropout: the rate at which attention weights and what attention and MLP write are dropped, as in the
-    paper's code (which spares the embedding); the noise comes from `seed`.
+    Args:
+        model: the network.
+        games: to read.
+        stages: 0 for the embedding, l for after block l.
+        dropout: the rate at which attention weights and what attention and MLP write are dropped, as in the
+            paper's code (which spares the embedding).
+        seed: of that noise.
+
+    Returns:
+        float32 [n_stages, n_games, 52, d_model].
     """
     cut = first_blocks(model, max(stages))
     if not dropout:

@@ -1,9 +1,15 @@
-"""One network, studied by one protocol: its control, the games, streams, and what trained parts leave."""
+"""One network, studied by one protocol: its control, the games, streams, and what trained parts leave.
+
+See Also:
+    Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
+"""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -14,7 +20,8 @@ from ..errors import OthelloEduError
 from ..files import atomic_write
 from ..games import Games, split_games
 from ..model import GPT
-from ..sae_training import fit
+from ..sae import Autoencoder
+from ..sae_training import Given, fit
 from .audit import corner_tables
 from .protocol import Protocol, Sizes
 from .samples import Sample, sample, streams, until_first_pass
@@ -26,9 +33,14 @@ TABLES = "tables"
 
 @dataclass(eq=False)
 class Study:
-    """What every part of a run needs: network, protocol, sizes, and a folder for what is trained.
+    """What every part of a run needs.
 
-    saved: {name: SHA-256} of what parts have left in that folder.
+    Attributes:
+        model: the network.
+        protocol: how it is studied.
+        sizes: how much of everything.
+        work: a folder for what is trained.
+        saved: {name: SHA-256} of what parts have left in that folder.
     """
 
     model: GPT
@@ -50,10 +62,11 @@ class Study:
         return self.games_for(self.protocol)
 
     def games_for(self, protocol: Protocol) -> tuple[Games, Games, Games]:
-        """`split`, as another protocol would cut the games."""
+        """`split`, as another `protocol` would cut the games."""
         sizes = self.sizes
         games = split_games(sizes.train_games, sizes.score_games, sizes.new_games, seed=SEED)
-        return tuple(map(until_first_pass, games)) if protocol.cut_at_pass else games
+        to_train, to_score, new = map(until_first_pass, games) if protocol.cut_at_pass else games
+        return to_train, to_score, new
 
     @cached_property
     def score(self) -> Sample:
@@ -71,11 +84,20 @@ class Study:
         return corner_tables(self.new, self.sizes.n_resamples)
 
     def streams(self, games: Games, stage: int, model: GPT | None = None) -> torch.Tensor:
-        """Streams of one stage as the protocol sees them, [n_games, 52, d_model]."""
+        """Streams of one stage as the protocol sees them.
+
+        Args:
+            games: to read.
+            stage: 0 for the embedding, l for after block l.
+            model: the study's own by default.
+
+        Returns:
+            float32 [n_games, 52, d_model].
+        """
         return streams(model or self.model, games, [stage], self.protocol.dropout)[0]
 
     def control_scale(self, stage: int) -> float:
-        """What makes the random network's streams of a stage as large as the trained one's.
+        """What makes the random network's streams of a `stage` as large as the trained one's.
 
         The paper's price of activity and its first biases are meant for streams of a certain size.
         """
@@ -83,19 +105,47 @@ class Study:
         sizes = [self.streams(games, stage, model).square().mean() for model in (None, self.random_model)]
         return float((sizes[0] / sizes[1]).sqrt())
 
-    def fit(self, sae, x, *arguments, **settings):
-        """`sae_training.fit` on the network's device; what was trained comes back to the processor."""
+    def fit(self, sae: Given, x: torch.Tensor | Callable[[int], torch.Tensor], **settings: Any) -> Given:
+        """`sae_training.fit` on the network's device; what was trained comes back to the processor.
+
+        Args:
+            sae: one, or a list.
+            x: rows, or a function from the epoch to rows.
+            **settings: as in `sae_training.fit`.
+
+        Returns:
+            What it got, `sae`.
+        """
         device = next(self.model.parameters()).device
-        moved = (lambda epoch: x(epoch).to(device)) if callable(x) else x.to(device)
-        fitted = fit(sae, moved, *arguments, **settings)
-        return [trained.cpu() for trained in fitted] if isinstance(fitted, list) else fitted.cpu()
+        moved = x.to(device) if isinstance(x, torch.Tensor) else lambda epoch: x(epoch).to(device)
+        fit(sae, moved, **settings)
+        for trained in [sae] if isinstance(sae, Autoencoder) else sae:
+            trained.cpu()
+        return sae
 
     def rows(self, sample: Sample, stage: int, model: GPT | None = None) -> torch.Tensor:
-        """Streams of a sample's rows that count, [n, d_model]."""
+        """Streams of a sample's rows that count.
+
+        Args:
+            sample: games and their labels.
+            stage: 0 for the embedding, l for after block l.
+            model: the study's own by default.
+
+        Returns:
+            float32 [n, d_model].
+        """
         return sample.rows(self.streams(sample.games, stage, model))
 
     def save(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
-        """Keep tensors for later parts. Raises OthelloEduError for numbers that are not finite."""
+        """Keep tensors for later parts, in the folder for what is trained.
+
+        Args:
+            name: to load them by.
+            tensors: by name.
+
+        Raises:
+            OthelloEduError: for numbers that are not finite.
+        """
         path = self.work / f"{name}.safetensors"
         for key, value in tensors.items():
             if not value.isfinite().all():
@@ -107,14 +157,30 @@ class Study:
         self.saved[name] = hashlib.sha256(content).hexdigest()
 
     def save_tables(self, name: str, tables: dict[str, np.ndarray]) -> None:
-        """Keep AUROC tables beside the results, as float16: four digits are more than they are worth."""
+        """Keep AUROC tables beside the results, as float16: four digits are more than they are worth.
+
+        Args:
+            name: of the file.
+            tables: by name.
+        """
         folder = self.work.parent / TABLES
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / f"{name}.npz") as file:
-            np.savez_compressed(file, **{key: table.astype(np.float16) for key, table in tables.items()})
+            halves = {key: table.astype(np.float16) for key, table in tables.items()}
+            np.savez_compressed(file, **halves)  # type: ignore[arg-type]  # names are not its options
 
     def load(self, name: str) -> dict[str, torch.Tensor]:
-        """Tensors of an earlier part, the ones that it saved."""
+        """Tensors of an earlier part, the ones that it saved.
+
+        Args:
+            name: that they were saved by.
+
+        Returns:
+            The tensors by name.
+
+        Raises:
+            OthelloEduError: where the file is missing, or is not the one that the part has written.
+        """
         path = self.work / f"{name}.safetensors"
         try:
             content = path.read_bytes()
