@@ -36,7 +36,7 @@ from othello_edu.reproduction import run as run_module
 from othello_edu.reproduction.audit import CORNER, audit, audit_features, corner_tables, rivals
 from othello_edu.reproduction.claims import (
     MIXED,
-    NOT,
+    NOT_REPRODUCED,
     PARTLY,
     REPRODUCED,
     UNTESTABLE,
@@ -570,7 +570,7 @@ def test_fig_2_is_reproduced_by_the_papers_curve_and_not_by_a_falling_one(quick)
     assert of(found, "Fig. 2", 0) == PARTLY and of(found, "Fig. 2", 1) == PARTLY
     set_curve(quick, [0.62, 0.90, 0.85, 0.84, 0.8, 0.7, 0.7, 0.7])
     found = verdicts(quick)
-    assert of(found, "Fig. 2", 0) == of(found, "Fig. 2", 1) == NOT
+    assert of(found, "Fig. 2", 0) == of(found, "Fig. 2", 1) == NOT_REPRODUCED
     flat_at_the_top = [0.62, 0.90, 0.95, 0.99, 0.9897, 0.9893, 0.9896, 0.9891]
     set_curve(quick, flat_at_the_top)
     assert of(verdicts(quick), "Fig. 2", 0) == REPRODUCED, "falls within the intervals are none"
@@ -584,7 +584,7 @@ def test_fig_5_needs_its_peak_in_the_middle_and_little_elsewhere(quick):
 
     assert verdict([0, 4, 20, 40, 30, 9, 8, 7]) == REPRODUCED
     assert verdict([0, 25, 20, 40, 30, 9, 8, 7]) == PARTLY
-    assert verdict([0, 45, 20, 40, 30, 9, 8, 7]) == NOT
+    assert verdict([0, 45, 20, 40, 30, 9, 8, 7]) == NOT_REPRODUCED
     assert verdict([50, 0, 1, 3, 2, 0, 0, 0]) == UNTESTABLE, "a handful of pairs has no peak"
 
 
@@ -599,7 +599,7 @@ def test_fig_3_is_about_shares_of_the_board(quick):
         return of(found, "Fig. 3", 0), of(found, "Fig. 3", 1)
 
     assert verdict(1, 0) == (REPRODUCED, REPRODUCED)
-    assert verdict(0, 1) == (NOT, NOT)
+    assert verdict(0, 1) == (NOT_REPRODUCED, NOT_REPRODUCED)
 
 
 def test_tables_count_the_tiles_of_one_feature_and_compare_the_best_auroc(quick):
@@ -610,7 +610,7 @@ def test_tables_count_the_tiles_of_one_feature_and_compare_the_best_auroc(quick)
     quick["results"]["features/4"]["stability"]["best"][0] = 0.60
     found = verdicts(quick)
     assert of(found, "Table 1") == REPRODUCED
-    assert [of(found, f"Table {n}") for n in (3, 4, 5)] == [REPRODUCED, PARTLY, NOT]
+    assert [of(found, f"Table {n}") for n in (3, 4, 5)] == [REPRODUCED, PARTLY, NOT_REPRODUCED]
 
 
 def test_what_a_protocol_does_not_measure_is_not_testable(done):
@@ -623,7 +623,9 @@ def test_claims_about_gpts_need_three_networks_and_their_agreement(done):
     results, _ = done
     one, two, three = (copy.deepcopy(results) | {"weights_sha256": str(n)} for n in range(3))
     assert {row["verdict"] for row in over_models([one, two])} == {UNTESTABLE}
-    three["claims"][0]["verdict"] = REPRODUCED if results["claims"][0]["verdict"] != REPRODUCED else NOT
+    three["claims"][0]["verdict"] = (
+        REPRODUCED if results["claims"][0]["verdict"] != REPRODUCED else NOT_REPRODUCED
+    )
     rows = over_models([one, two, three])
     assert rows[0]["verdict"] == MIXED and len(rows[0]["verdicts"]) == 3
     assert rows[1]["verdict"] == results["claims"][1]["verdict"]
@@ -646,7 +648,7 @@ def test_stability_needs_more_than_the_nearest_corner_and_more_than_random_weigh
 
     assert verdict(0.85, 0.6, 0.8) == REPRODUCED
     assert verdict(0.75, 0.6, 0.8) == PARTLY
-    assert verdict(0.62, 0.61, 0.8) == NOT
+    assert verdict(0.62, 0.61, 0.8) == NOT_REPRODUCED
 
 
 def test_dispersed_neurons_must_first_be_more_than_chance(quick):
@@ -663,7 +665,7 @@ def test_dispersed_neurons_must_first_be_more_than_chance(quick):
 
     assert verdict([5] * 64, [0.5] * 64) == REPRODUCED
     assert verdict([5] * 64, [4.0] * 64) == UNTESTABLE
-    assert verdict([320] + [0] * 63, [0.5] * 64) == NOT
+    assert verdict([320] + [0] * 63, [0.5] * 64) == NOT_REPRODUCED
 
 
 def test_a_control_is_brought_to_the_size_of_the_trained_streams(model, tmp_path):

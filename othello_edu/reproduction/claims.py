@@ -20,7 +20,7 @@ from .paper import BEST_AUROC, FIG_2_ACCURACY, MOST_TILES
 from .places import CENTRAL, EDGE
 from .results import by_stage, rounded
 
-REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable"
+REPRODUCED, PARTLY, NOT_REPRODUCED, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable"
 MIXED = "mixed"  # of several networks
 MIDDLE, LATE = (2, 3, 4), (5, 6, 7)  # stages; the paper's layers of the same numbers
 LATER = MIDDLE + LATE
@@ -126,7 +126,7 @@ def _rises(measured):
     numbers |= {"steps that fall": falls}
     if falls <= 1 and gain >= 0.03:
         return REPRODUCED, numbers
-    return (PARTLY if gain > 0 and np.argmax(curve) >= 4 else NOT), numbers
+    return (PARTLY if gain > 0 and np.argmax(curve) >= 4 else NOT_REPRODUCED), numbers
 
 
 def _level(measured):
@@ -137,7 +137,7 @@ def _level(measured):
 
 
 def _graded(difference, near, far):
-    return REPRODUCED if difference <= near else PARTLY if difference <= far else NOT
+    return REPRODUCED if difference <= near else PARTLY if difference <= far else NOT_REPRODUCED
 
 
 # Fig. 3 ----------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def _edges_first(measured):
     if np.isnan(share):
         return UNTESTABLE, numbers
     ratio = share / tiles
-    return (REPRODUCED if ratio >= 1.25 else PARTLY if ratio >= 1.05 else NOT), numbers
+    return (REPRODUCED if ratio >= 1.25 else PARTLY if ratio >= 1.05 else NOT_REPRODUCED), numbers
 
 
 def _centre_later(measured):
@@ -178,7 +178,7 @@ def _centre_later(measured):
         "within a ply, stages 2-7": rounded(later_within.mean()),
     }
     gain = later.mean() - first
-    return (REPRODUCED if gain >= 0.1 else PARTLY if gain >= 0.03 else NOT), numbers
+    return (REPRODUCED if gain >= 0.1 else PARTLY if gain >= 0.03 else NOT_REPRODUCED), numbers
 
 
 # Fig. 4 ----------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def _dispersed(measured):
     ]
     numbers |= {"evenness of Fig. 4": rounded(np.nanmean(of_neurons)), "of Fig. 3": rounded(np.mean(of_saes))}
     gap = np.nanmean(of_neurons) - np.mean(of_saes)
-    return (REPRODUCED if gap >= 0.02 else PARTLY if gap > 0 else NOT), numbers
+    return (REPRODUCED if gap >= 0.02 else PARTLY if gap > 0 else NOT_REPRODUCED), numbers
 
 
 # Fig. 5 and the tables -------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ def _middle_layers(measured):
     late = np.mean([counts[stage] for stage in LATE])
     numbers = {f"stage {stage}": counts[stage] for stage in sorted(counts)} | {"peak": -peak[1]}
     if -peak[1] not in MIDDLE or not peak[0]:
-        return NOT, numbers
+        return NOT_REPRODUCED, numbers
     return (REPRODUCED if max(counts[1], late) < peak[0] / 2 else PARTLY), numbers
 
 
@@ -275,7 +275,9 @@ def _one_feature(seed, paper_tiles):
             "the paper's": paper_tiles,
         }
         tiles = best["tiles"]
-        return (REPRODUCED if tiles >= CLOCK_TILES else PARTLY if tiles >= CLOCK_TILES / 2 else NOT), numbers
+        return (
+            REPRODUCED if tiles >= CLOCK_TILES else PARTLY if tiles >= CLOCK_TILES / 2 else NOT_REPRODUCED
+        ), numbers
 
     return test
 
@@ -321,7 +323,7 @@ def _more_than_rivals(measured):
     }
     if ours["low"] > corner["high"]:
         return REPRODUCED, numbers
-    return (PARTLY if ours["low"] > random["high"] else NOT), numbers
+    return (PARTLY if ours["low"] > random["high"] else NOT_REPRODUCED), numbers
 
 
 # SAE against probe -----------------------------------------------------------------------------------
@@ -348,7 +350,7 @@ def _robust(measured):
         "probes of other games": rounded(of_probes),
     }
     gap = of_saes - of_probes
-    return (REPRODUCED if gap > 0.05 else PARTLY if gap > -0.05 else NOT), numbers
+    return (REPRODUCED if gap > 0.05 else PARTLY if gap > -0.05 else NOT_REPRODUCED), numbers
 
 
 def _disentangled(measured):
@@ -368,7 +370,7 @@ def _disentangled(measured):
     ahead = one_feature >= max(rivals.values()) + 0.02
     if ahead and sixteen >= probe - 0.05:
         return REPRODUCED, numbers
-    return (PARTLY if ahead else NOT), numbers
+    return (PARTLY if ahead else NOT_REPRODUCED), numbers
 
 
 CLAIMS = (

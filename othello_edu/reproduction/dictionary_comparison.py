@@ -49,7 +49,9 @@ def dictionaries_part(study: Study, stage: int) -> dict:
     settings = dict(epochs=2 * sizes.sae_epochs, schedule=linear_fall)
 
     def sparse_relu(prices, squared):
-        saes = [SparseAutoencoder(d_model, n_features, *each, squared) for each in enumerate(prices)]
+        saes = [
+            SparseAutoencoder(d_model, n_features, seed, price, squared) for seed, price in enumerate(prices)
+        ]
         study.fit(saes, x, **settings)
         return min(saes, key=lambda sae: abs(quality(sae, choice_x)["l0"] - k))
 
@@ -58,7 +60,7 @@ def dictionaries_part(study: Study, stage: int) -> dict:
 
     labels, choice_labels = (torch.from_numpy(part.rows(part.labels)) for part in (train, choice))
     means = MeanDictionary().fit(x, labels)
-    exact = MeanDictionary(least_squares=True).fit(choice_x, choice_labels)
+    least_squares = MeanDictionary(least_squares=True).fit(choice_x, choice_labels)
     rivals = {
         "PCA": both_signs(principal_components(x)[0]),
         "residual dimensions": both_signs(torch.eye(d_model)),
@@ -90,7 +92,10 @@ def dictionaries_part(study: Study, stage: int) -> dict:
     result["MLP neurons"] = _board_metrics(feature_acts[0], choice, feature_acts[1], new)
     result["MLP neurons"] |= _panel(study.model, of_neurons, stage, panel_games, neurons(panel_games))
     truth = torch.from_numpy(sample(panel_games, study.protocol).labels)
-    for name, dictionary in (("true attributes, means", means), ("true attributes, least squares", exact)):
+    for name, dictionary in (
+        ("true attributes, means", means),
+        ("true attributes, least squares", least_squares),
+    ):
         result[name] = _panel(study.model, dictionary, stage, panel_games, truth)
     random_x = study.rows(train, stage, study.random_model)
     control = study.fit(TopK(d_model, n_features, k), random_x, **settings)

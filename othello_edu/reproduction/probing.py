@@ -91,7 +91,7 @@ def probes_part(study: Study, stage: int) -> dict:
     )
     for kind in ("stable_paper", "stable_sound"):
         result[f"{kind}, random weights"] = read(LinearProbe(epochs=4), train_labels[kind], kind, *random)
-    del x, random
+    del x, random  # the streams below need their memory
     halves = [sample(study.split[0][at::2], study.protocol) for at in range(2)]
     probes = [
         LinearProbe(epochs=2).fit(study.streams(half.games, stage)[None], half.labels) for half in halves

@@ -24,7 +24,13 @@ from .protocol import FULL, MIN_BLOCKS, PROTOCOLS, Sizes
 from .results import RESULTS, SCHEMA, read_results
 from .study import SEED, TABLES, Study
 
-_AFTERWARDS = ("__init__.py", "claims.py", "figures.py", "results.py", "run.py")  # they change no number
+_AFTERWARDS = (
+    "__init__.py",
+    "claims.py",
+    "figures.py",
+    "results.py",
+    "run.py",
+)  # they work on finished parts
 
 
 def reproduce(
