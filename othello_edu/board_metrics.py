@@ -120,7 +120,7 @@ def coverage(
         cut = torch.where(better, threshold * largest[at], cut)
     if (new_feature_acts is None) != (new_labels is None):
         raise OthelloEduError("new_feature_acts and new_labels go together: give both, or neither")
-    if new_feature_acts is not None:
+    if new_feature_acts is not None and new_labels is not None:
         checks.shape(
             "new_feature_acts", checks.reals("new_feature_acts", new_feature_acts), "n", feature_acts.shape[1]
         )

@@ -10,7 +10,6 @@ See Also:
 """
 
 import json
-import os
 import re
 import reprlib
 import warnings
@@ -23,7 +22,7 @@ import safetensors.torch
 import torch
 
 from .errors import CheckpointError, OthelloEduError
-from .files import atomic_write
+from .files import FilePath, atomic_write
 from .games import encode_moves, move_squares
 from .labels import EMPTY, MINE, THEIRS
 from .model import GPT, GPTConfig
@@ -43,7 +42,7 @@ _shortened.maxstring = _shortened.maxother = 100
 _short = _shortened.repr  # for messages: what a foreign file says can be of any length
 
 
-def read_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+def read_state(path: FilePath) -> dict[str, torch.Tensor]:
     """Tensors by name, from a `.safetensors` file or from a foreign PyTorch file.
 
     Of a PyTorch file only tensors are read, nothing else is unpickled (`weights_only=True`). Prefixes that
@@ -547,7 +546,7 @@ def to_published_probe(probe: LinearProbe, stage: int) -> torch.Tensor:
     return torch.stack([torch.stack(options, -1) for options in modes]).contiguous()
 
 
-def write_saelens(sae: Autoencoder, folder: str | os.PathLike[str], stage: int) -> None:
+def write_saelens(sae: Autoencoder, folder: FilePath, stage: int) -> None:
     """Write an SAE of a stage, of any of this package's kinds, as a folder that SAELens loads.
 
     Args:
@@ -592,7 +591,7 @@ def write_saelens(sae: Autoencoder, folder: str | os.PathLike[str], stage: int) 
         file.write("\n")
 
 
-def read_saelens(folder: str | os.PathLike[str]) -> Autoencoder:
+def read_saelens(folder: FilePath) -> Autoencoder:
     """An SAE from SAELens' folder, if it is one that this package has.
 
     These are standard (tied, without a decoder bias), and TopK or JumpReLU whose decoder biases are taken

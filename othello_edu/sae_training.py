@@ -104,11 +104,13 @@ def fit(
         stacked = stack(sae)
         _train(stacked, x, *settings)
         unstack(stacked, sae)
+    elif isinstance(sae, Autoencoder):
+        _train(sae, x, *settings)
     else:
-        checked = checks.kind_of(
-            "sae", sae, Autoencoder, "an autoencoder, such as SparseAutoencoder(128, 256)"
+        shown = checks.shown(sae)
+        raise OthelloEduError(
+            f"sae is {shown}; it must be an autoencoder, such as SparseAutoencoder(128, 256)"
         )
-        _train(checked, x, *settings)
     return sae
 
 

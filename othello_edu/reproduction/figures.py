@@ -6,7 +6,6 @@ See Also:
     Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import plots
-from ..files import atomic_write
+from ..files import FilePath, atomic_write
 from .audit import CORNER, REPORTS
 from .claims import probe_accuracy, stability_counts
 from .paper import COLOUR_THRESHOLD, FIG_2_ACCURACY, STABILITY_THRESHOLD
@@ -260,7 +259,7 @@ FIGURES: dict[str, Callable[[dict], Figure | None]] = {
 }
 
 
-def draw_one(name: str, results: dict, path: str | os.PathLike[str]) -> bool:
+def draw_one(name: str, results: dict, path: FilePath) -> bool:
     """Draw one of `FIGURES` as an SVG file.
 
     Args:
@@ -280,7 +279,7 @@ def draw_one(name: str, results: dict, path: str | os.PathLike[str]) -> bool:
     return True
 
 
-def draw_all(results: dict, folder: str | os.PathLike[str]) -> list[Path]:
+def draw_all(results: dict, folder: FilePath) -> list[Path]:
     """Draw every figure of a run as SVG.
 
     Args:

@@ -5,7 +5,6 @@ See Also:
 """
 
 import json
-import os
 from pathlib import Path
 from typing import SupportsFloat
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OthelloEduError
+from ..files import FilePath
 
 SCHEMA = 1
 RESULTS = "results.json"
@@ -50,7 +50,7 @@ def load_results(model: str, protocol: str) -> dict:
     )
 
 
-def read_results(path: str | os.PathLike[str]) -> dict:
+def read_results(path: FilePath) -> dict:
     """The results file of a run.
 
     Args:

@@ -6,7 +6,6 @@ See Also:
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import OthelloEduError
-from ..files import atomic_write, locked, make_folder, read_json, remove_temporaries
+from ..files import FilePath, atomic_write, locked, make_folder, read_json, remove_temporaries
 from ..model import GPT
 from ..pretrained import load_model, model_folder
 from .claims import judge
@@ -34,9 +33,9 @@ _AFTERWARDS = (
 
 
 def reproduce(
-    model: str | os.PathLike[str] | GPT,
+    model: FilePath | GPT,
     protocol: str,
-    out: str | os.PathLike[str],
+    out: FilePath,
     sizes: Sizes = FULL,
     device: str = "cpu",
     progress: bool = True,
@@ -136,7 +135,7 @@ def code_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _load(model: str | os.PathLike[str] | GPT) -> tuple[str, GPT]:
+def _load(model: FilePath | GPT) -> tuple[str, GPT]:
     """What the model is called, and the model."""
     if isinstance(model, GPT):
         return "a GPT", model.eval()
