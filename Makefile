@@ -82,9 +82,7 @@ lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 notebooks: $(INSTALLED)  ## execute the notebooks, save outputs and timings (only some: NAMES="01_the_game")
 	set -f; $(PY) tools/run_notebooks.py $$NAMES
 
-lint: lint-style lint-github  ## check the style of the code and of the notebooks' cells, and what is in .github
-# To be switched on when the package passes, here and in .pre-commit-config.yaml:
-# lint: lint-types
+lint: lint-style lint-types lint-github  ## check style, format and types, the JavaScript, and what is in .github
 
 lint-style: $(INSTALLED)
 	$(PY) -m ruff check .

@@ -14,10 +14,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "othello_edu"
 
-# Modules with public functions that do not say all of their types yet. The list may only become shorter: a
-# module that is done fails here until its name is taken off.
-NOT_YET: list[str] = []
-
 
 def modules() -> dict[str, Path]:
     """Public modules by name, without the chapters' exercises: functions there are shown to students."""
@@ -91,19 +87,14 @@ class _Closed:
     ]
 
 
-def test_the_walk_finds_the_package_and_the_list_names_modules_of_it():
+def test_the_walk_finds_the_package():
     assert {"engine", "model", "widgets.game_tape", "exercises", "othello_edu"} <= set(modules())
-    assert set(NOT_YET) <= set(modules()), "a module on the list is not there any more"
-    assert NOT_YET == sorted(set(NOT_YET))
 
 
 @pytest.mark.parametrize("name", modules())
 def test_every_public_function_says_its_types(name):
     found = missing(modules()[name].read_text(encoding="utf-8"))
-    if name in NOT_YET:
-        assert found, f"{name} says all of its types: take it off the list"
-    else:
-        assert not found, f"{name} does not say the type of " + "; ".join(found)
+    assert not found, f"{name} does not say the type of " + "; ".join(found)
 
 
 def test_the_types_are_installed_with_the_package():

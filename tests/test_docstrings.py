@@ -29,11 +29,6 @@ MODULES = sorted(
 # Of the chapters' exercises, functions are solutions, shown as they stand; the question is their description.
 DESCRIBED = [name for name in MODULES if ".exercises.chapter_" not in name]
 
-# Modules with docstrings in another form, and exported names without an example or a chapter. The lists may
-# only become shorter: what is done fails here until its name is taken off.
-NOT_YET: list[str] = []
-NO_EXAMPLE_YET: list[str] = []
-
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "References", "Example", "See Also")
 
 
@@ -233,10 +228,7 @@ def test_every_docstring_has_the_form_that_the_reference_reads(name, reader):
     faults += [f"{found}: {fault}" for found, thing in things for fault in colons(thing)]
     for found, text in [("the module", module.__doc__), *((found, thing.__doc__) for found, thing in things)]:
         faults += [f"{found}: {fault}" for fault in [*misplaced(text), *reader(text).splitlines()]]
-    if name.removeprefix("othello_edu.") in NOT_YET:
-        assert faults, f"{name} has the form: take it off the list"
-    else:
-        assert not faults, f"{name}:\n" + "\n".join(faults)
+    assert not faults, f"{name}:\n" + "\n".join(faults)
 
 
 EXPORTED = sorted(
@@ -250,13 +242,4 @@ def test_every_exported_name_has_an_example_and_leads_to_its_chapter(name):
     example = re.search(r"^Example:\n    >>> ", text, re.MULTILINE)
     chapters = re.findall(r":doc:`(/notebooks/\w+)`", text.partition("\nSee Also:\n")[2])
     missing = [chapter for chapter in chapters if not (ROOT / f"{chapter[1:]}.ipynb").is_file()]
-    if name in NO_EXAMPLE_YET:
-        assert not (example and chapters), f"{name} has both: take it off the list"
-    else:
-        assert example and chapters and not missing, f"oe.{name}: an Example, and a See Also to a chapter"
-
-
-def test_the_lists_name_what_is_there():
-    modules = [name.removeprefix("othello_edu.") for name in DESCRIBED]
-    assert set(NOT_YET) <= set(modules) and NOT_YET == sorted(set(NOT_YET))
-    assert set(NO_EXAMPLE_YET) <= set(EXPORTED) and NO_EXAMPLE_YET == sorted(set(NO_EXAMPLE_YET))
+    assert example and chapters and not missing, f"oe.{name}: an Example, and a See Also to a chapter"

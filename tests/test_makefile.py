@@ -198,7 +198,13 @@ def test_lint_checks_style_and_format_and_every_file_of_github(installed):
     shutil.copytree(ROOT / ".github", installed / ".github")
     assert make(installed, "lint").returncode == 0
     arguments = [line[1:-1] for line in (installed / "log").read_text(encoding="utf-8").splitlines()]
-    for command in ("ruff check .", "ruff format --check .", "--offline --quiet --persona=pedantic .github"):
+    for command in (
+        "ruff check .",
+        "ruff format --check .",
+        "-m mypy",
+        "othello_edu book",
+        "--offline --quiet --persona=pedantic .github",
+    ):
         assert command in " ".join(arguments)
     files = {str(path.relative_to(ROOT)) for path in (ROOT / ".github").glob("*/*.yml")}
     assert len(files) > 2 and files <= set(arguments)
