@@ -55,8 +55,8 @@ class TrainingRun:
         step: steps taken.
         seconds: spent so far.
         log: a dict an evaluation.
-        start: the card of the model whose weights this run started from, if it did not start from random
-            ones.
+        start: what the card of the model whose weights this run started from tells of its training; None
+            if it started from random ones.
     """
 
     model: GPT
@@ -156,6 +156,7 @@ class TrainingRun:
                 + (f" ({only_earlier})" if different == ["n_games"] else "")
             )
         self._load(folder, about, arrays)
+        torch.set_rng_state(arrays["random"])  # of dropout
         if self.config.precision != saved["precision"]:
             warnings.warn(
                 f"{folder / CHECKPOINT} was trained in {saved['precision']}; after {self.games:,} games it "
@@ -180,7 +181,6 @@ class TrainingRun:
                     state.setdefault(int(index), {})[key] = value.to(device) if key != "step" else value
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
-        torch.set_rng_state(arrays["random"])
         self.step, self.seconds, self.log = about["step"], about["seconds"], about["log"]
         self.start = about["start"]
 
@@ -214,7 +214,7 @@ def read_checkpoint(folder: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """
     path = folder / CHECKPOINT
     if not path.is_file():
-        raise CheckpointError(f"there is no {CHECKPOINT} in {folder}: start without resuming")
+        raise CheckpointError(f"there is no {CHECKPOINT} in {folder}: it is not the folder of a training run")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

@@ -223,9 +223,9 @@ def _parser() -> argparse.ArgumentParser:
             "protocols:\n"
             "  published: as the paper's public code does it, quirks included\n"
             "  corrected: the same questions with the quirks mended, and with controls\n\n"
-            "DIR receives results.json, figures/, and while it runs parts/ (one file a finished part, so\n"
-            "that the same command goes on after Ctrl-C) and work/ (trained probes and SAEs, which may be\n"
-            "deleted afterwards)."
+            "DIR receives results.json and figures/; tables/ (every feature's AUROC), parts/ (one file a\n"
+            "finished part, so that the same command goes on after Ctrl-C) and work/ (trained probes and\n"
+            "SAEs). The last three may be deleted afterwards."
         ),
     )
     command.add_argument(

@@ -76,7 +76,8 @@ def fit(
     and the number of threads.
 
     The paper's SAE is trained on x as it is, for its price is in the units of x, and its dead features stay
-    dead. The others see x in units of its standard deviation, and put dead features to work.
+    dead. The others see x in units of its standard deviation, and put dead features to work. An SAE that was
+    trained before goes on from where it is.
 
     Args:
         sae: one SAE, or a list of those that `stack` takes. They are trained in place.
@@ -135,11 +136,14 @@ def _train(
     drawn = x if callable(x) else lambda epoch: x
     rows = _rows(drawn(0), sae.d_model)
     scale = 1.0
-    if isinstance(sae, UntiedAutoencoder):
+    if isinstance(sae, UntiedAutoencoder) and epochs > 0:
         mean = rows.mean(0)
         scale = float((rows - mean).square().mean().sqrt()) or 1.0
-        with torch.no_grad():
-            sae.b_dec.copy_(mean / scale)
+        if sae.b_dec.any():  # it was trained before, on x as it is
+            sae.rescale(1 / scale)
+        else:
+            with torch.no_grad():
+                sae.b_dec.copy_(mean / scale)
     sae.to(rows.device).train().requires_grad_(True)
     adam = torch.optim.AdamW(sae.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     random = torch.Generator().manual_seed(order)
@@ -167,7 +171,7 @@ def _train(
             adam.step()
             sae.normalise()
             step += 1
-    if isinstance(sae, UntiedAutoencoder):
+    if isinstance(sae, UntiedAutoencoder) and epochs > 0:
         sae.rescale(scale)
     sae.eval().requires_grad_(False)
 

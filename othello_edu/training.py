@@ -55,8 +55,8 @@ def train(
     With `out`, a checkpoint and a JSONL log are written there after each evaluation, at the end, and on
     Ctrl-C (KeyboardInterrupt is raised once it is written). On one CPU with one number of threads and
     processes, a resumed run ends in exactly the weights of an uninterrupted one; on another number, or on
-    a GPU, it reads the same games and differs by rounding. A precision other than the checkpoint's is
-    warned of.
+    a GPU, it reads the same games and differs by rounding (and, with dropout, by what is dropped). A
+    precision other than the checkpoint's is warned of.
 
     Args:
         model_config: the shape of the network.

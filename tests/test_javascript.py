@@ -457,6 +457,15 @@ def test_a_module_that_cannot_be_bundled_is_refused(tmp_path, monkeypatch, line)
         bundle("odd.js")
 
 
+def test_modules_that_import_each_other_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(modules, "FOLDER", tmp_path)
+    for name, imported in (("one", "two"), ("two", "one")):
+        line = f'import {{ f{imported} }} from "./{imported}.js";\nexport const f{name} = 1;\n'
+        (tmp_path / f"{name}.js").write_text(line)
+    with pytest.raises(ValueError, match=r"one\.js imports itself, by way of two\.js and one\.js"):
+        bundle("one.js")
+
+
 # The linter -------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """Sparse autoencoders: all kinds find planted features, in stacks too, and do what their names say."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -125,6 +127,14 @@ KINDS = {
 def kind(request):
     x, directions = planted()
     return request.param, fit(KINDS[request.param](), x, **SETTINGS), x, directions
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_training_goes_on_from_where_it_was(kind, epochs):
+    """A learning rate of 0 moves nothing, so that what is left is what the training does before and after."""
+    _, sae, x, _ = kind
+    again = fit(copy.deepcopy(sae), 3 * x + 1, epochs=epochs, learning_rate=0)
+    torch.testing.assert_close(again(x), sae(x), rtol=1e-4, atol=1e-5)
 
 
 def test_every_kind_finds_planted_features(kind):

@@ -217,8 +217,16 @@ def test_resuming_nothing_is_refused(tmp_path):
         train(TINY, SHORT, tmp_path / "nowhere", resume=True, progress=False)
     with pytest.raises(OthelloEduError, match="to resume, name the folder"):
         train(TINY, SHORT, resume=True, progress=False)
-    with pytest.raises(CheckpointError, match="there is no checkpoint.safetensors in"):
+    with pytest.raises(CheckpointError, match="it is not the folder of a training run"):
         read_run(tmp_path)
+
+
+def test_looking_at_a_run_draws_no_random_numbers(tmp_path):
+    train(TINY, SHORT, tmp_path, progress=False)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    read_run(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 # One run in one folder ----------------------------------------------------------------------------------

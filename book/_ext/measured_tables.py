@@ -18,6 +18,7 @@ from sphinx.util.docutils import SphinxDirective
 from othello_edu.pretrained import TEACHERS, as_code, as_text, taught_by, trainings
 from othello_edu.reproduction.claims import over_models
 from othello_edu.reproduction.paper import BEST_AUROC
+from othello_edu.reproduction.protocol import LAST_CLAIMED
 from othello_edu.reproduction.results import by_stage
 
 
@@ -134,9 +135,9 @@ def verdicts_table(runs: list[dict]) -> list[str]:
 
 
 def trace_table(results: dict) -> list[str]:
-    """Tables 1 and 2: the feature with most tiles above the threshold in any stage, of two SAE seeds, at
-    every stage. Only where all stages begin with the same matrix does a feature's number mean anything
-    across them.
+    """Tables 1 and 2: the feature with most tiles above the threshold in a stage that the paper's claims are
+    about, of two SAE seeds, at every stage. Only where all stages begin with the same matrix does a feature's
+    number mean anything across them.
     """
     stages = by_stage(results["results"], "features")
     lines = [
@@ -148,7 +149,8 @@ def trace_table(results: dict) -> list[str]:
             stage: {entry["feature"]: entry for entry in part["stability"]["features"][seed]}
             for stage, part in stages.items()
         }
-        every = [entry for entries in found.values() for entry in entries.values()]
+        claimed = [entries for stage, entries in found.items() if 1 <= stage <= LAST_CLAIMED]
+        every = [entry for entries in claimed for entry in entries.values()]
         if not every:
             lines.append(f"| {table} | none |" + " |" * len(stages))
             continue

@@ -23,7 +23,10 @@ from .results import round_all, rounded
 from .samples import Sample
 
 CLASSES = {"empty": EMPTY, "mine": MINE, "theirs": THEIRS}
-CLOCK_TILES = 20  # edge tiles above the threshold from which on a feature is looked at as a clock
+# Tiles above the threshold from which on a feature covers many: of the edge, where it may be a clock; of any
+# place in Tables 1 and 2.
+CLOCK_TILES = 20
+MIN_DENSITY = 1e-4  # share of the rows on which a feature must be active to be compared with others
 
 
 def colour_labels(sample: Sample) -> np.ndarray:
@@ -238,21 +241,20 @@ def summaries(
     return result
 
 
-def agreement(saes: Sequence[Autoencoder], x: torch.Tensor, l0_floor: float = 1e-4) -> dict:
+def agreement(saes: Sequence[Autoencoder], x: torch.Tensor) -> dict:
     """How much SAEs agree: of each feature of the first, its best match in the others.
 
     Args:
         saes: at least two.
         x: float [n, d_model], streams.
-        l0_floor: share of rows on which a feature must be active to be compared.
 
     Returns:
-        Mean, median and share above 0.9, over features that are ever active, by cosine of directions and by
-        correlation of activations on rows x, and of the cosine that random directions of the same number
-        reach.
+        Mean, median and share above 0.9, over features that are active on more than one row in 10,000, by
+        cosine of directions and by correlation of activations on rows x, and of the cosine that random
+        directions of the same number reach.
     """
     acts_of_each = [sae.encode(x) for sae in saes]
-    alive = [(feature_acts > 0).float().mean(0) > l0_floor for feature_acts in acts_of_each]
+    alive = [(feature_acts > 0).float().mean(0) > MIN_DENSITY for feature_acts in acts_of_each]
     of_directions, of_activations = [], []
     for sae, feature_acts, lives in zip(saes[1:], acts_of_each[1:], alive[1:], strict=True):
         first = saes[0].directions[:, alive[0]]

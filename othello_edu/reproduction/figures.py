@@ -128,9 +128,12 @@ def audit(results: dict) -> Figure:
     fig, axes = plt.subplots(2, 3, figsize=(10, 6), sharex=True, sharey=True)
     for row, (label, name) in zip(axes, (("paper", "paper's label"), ("sound", "proven")), strict=True):
         for ax, (report, title) in zip(row, titles.items(), strict=True):
-            ours = [part["audit"][label][report]["sides"] for part in parts.values()]
+            nothing = dict.fromkeys(("mean", "low", "high"), np.nan)  # no tile whose label is true and false
+            ours = [part["audit"][label][report]["sides"] or nothing for part in parts.values()]
             curves = {"features": [entry["mean"] for entry in ours]}
-            curves["random weights"] = [p["audit"][label][report]["sides"]["mean"] for p in control.values()]
+            curves["random weights"] = [
+                (part["audit"][label][report]["sides"] or nothing)["mean"] for part in control.values()
+            ]
             bands = ([entry["low"] for entry in ours], [entry["high"] for entry in ours])
             controls = {
                 rival: table[label][report]["sides"]["mean"]

@@ -18,7 +18,7 @@ from .sae_features import control_features_part, features_part, rivals_part, sae
 from .study import Study
 
 Part = Callable[[Study], dict]
-NO_CLAIM = ("dictionaries", "sae_quirks")  # parts that no claim rests on
+NO_CLAIM = ("dictionaries", "sae_quirks")  # long parts that no claim rests on
 
 
 def model_part(study: Study) -> dict:
@@ -29,7 +29,7 @@ def model_part(study: Study) -> dict:
 
 
 def parts(protocol: Protocol, n_layer: int, sizes: Sizes) -> dict[str, tuple[Part, float]]:
-    """The parts of a run, in the order in which they run. At the short size only those that a claim rests on.
+    """The parts of a run, in the order in which they run. At the short size those of `NO_CLAIM` are left out.
 
     Args:
         protocol: one of the two.

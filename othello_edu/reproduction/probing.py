@@ -158,6 +158,7 @@ def published_probes_part(study: Study) -> dict:
                 shares[name].append(probe.accuracy(x, labels[PROBE_QUIRKS[name].labels_before]))
         for name, of_games in shares.items():
             results[name] = [_of_games(row) for row in torch.cat(of_games, 1).numpy()]
-    for at, stage in enumerate(stages):
-        study.save(f"probe_{stage}", {"weight": probes["all"].weight[at]})
+        if "all" in probes:
+            for at, stage in enumerate(stages):
+                study.save(f"probe_{stage}", {"weight": probes["all"].weight[at]})
     return {name: results[name] for name in PROBE_QUIRKS}

@@ -5,9 +5,10 @@
 boards a game, the paper's window.
 
 What remains different from the paper in both: the network (smaller, without tokens for the end of a game),
-and the number of games. The paper's probes read 100,000 games in batches of 64, as they do here; how many
-its SAEs read is not known, and here they take batches of 1,024 rows. The paper's code counts Fig. 3 above
-0.9, its text says 0.7, which is taken here. Accuracy is a mean over games, so that games can be resampled.
+and the number of games. The paper's probes read 100,000 games in batches of 64, as the published protocol's
+do at full size; how many its SAEs read is not known, and here they take batches of 1,024 rows. The paper's
+code counts Fig. 3 above 0.9, its text says 0.7, which is taken here. Accuracy is a mean over games, so that
+games can be resampled.
 
 See Also:
     Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
@@ -15,7 +16,7 @@ See Also:
 
 from dataclasses import dataclass, replace
 
-MIN_BLOCKS = 7  # the paper's claims are about layers 1 to 7
+LAST_CLAIMED = 7  # the paper's claims are about layers 1 to 7
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ See Also:
     Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
 """
 
+import ast
 import hashlib
 import json
 from dataclasses import asdict
@@ -19,17 +20,11 @@ from ..model import GPT
 from ..pretrained import load_model, model_folder
 from .claims import judge
 from .plan import Part, parts
-from .protocol import FULL, MIN_BLOCKS, PROTOCOLS, Sizes
+from .protocol import FULL, LAST_CLAIMED, PROTOCOLS, Sizes
 from .results import RESULTS, SCHEMA, read_results
 from .study import SEED, TABLES, Study
 
-_AFTERWARDS = (
-    "__init__.py",
-    "claims.py",
-    "figures.py",
-    "results.py",
-    "run.py",
-)  # they work on finished parts
+_AFTERWARDS = ("__init__.py", "claims.py", "figures.py", "run.py")  # they work on finished parts
 
 
 def reproduce(
@@ -47,7 +42,8 @@ def reproduce(
     Args:
         model: name of a shipped model, folder of one, or a `GPT`.
         protocol: "published" or "corrected".
-        out: a folder. `out/work` in it holds trained probes and SAEs and may be deleted when all is done.
+        out: a folder. `parts` (finished parts), `work` (trained probes and SAEs) and `tables` in it may be
+            deleted when all is done.
         sizes: how much of everything.
         device: where the network and what is trained compute, as torch names it.
         progress: show how far it is.
@@ -56,9 +52,10 @@ def reproduce(
         What `results.json` holds.
 
     Raises:
-        OthelloEduError: for an unknown protocol, a board that is not 8x8, a network of fewer than seven
-            blocks, a folder that holds parts of another run (another model, protocol, size, or other code),
-            parts that are not what this run wrote under their name, or a folder that another run holds.
+        OthelloEduError: for an unknown protocol, a board that is not 8x8, a network with too few blocks for
+            stages 1 to 7, a folder that holds parts of another run (another model, protocol, size, or other
+            code), parts that are not what this run wrote under their name, or a folder that another
+            run holds.
 
     See Also:
         Chapter 10, :doc:`/notebooks/10_auditing_a_claim`.
@@ -71,10 +68,11 @@ def reproduce(
             f"{name} plays {network.config.board_size}x{network.config.board_size}; "
             "the paper's experiments are on 8x8"
         )
-    if network.config.n_layer < MIN_BLOCKS:
+    stages = PROTOCOLS[protocol].stages(network.config.n_layer)
+    if stages[-1] < LAST_CLAIMED:
         raise OthelloEduError(
-            f"{name} has {network.config.n_layer} blocks; "
-            f"the paper's claims are about layers 1 to {MIN_BLOCKS}"
+            f"{name} has {network.config.n_layer} blocks: protocol {protocol!r} looks at stages 0 to "
+            f"{stages[-1]}; the paper's claims are about stages 1 to {LAST_CLAIMED}"
         )
     header = {
         "schema": SCHEMA,
@@ -124,15 +122,27 @@ def fingerprint(model: GPT) -> str:
 
 
 def code_fingerprint() -> str:
-    """SHA-256 of the code that results depend on: parts that other code made are not mixed in."""
+    """SHA-256 of the code that results depend on: parts that other code made are not mixed in.
+
+    Comments and docstrings do not count.
+    """
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
-    used = """baselines board_metrics dictionaries directions evaluation labels probes sae sae_training
-        scoring stability""".split()
+    used = """activations baselines board_metrics dictionaries directions engine evaluation games labels model
+        probes sae sae_training scoring stability""".split()
     here = [path for path in Path(__file__).parent.glob("*.py") if path.name not in _AFTERWARDS]
     for path in [*(package / f"{name}.py" for name in used), *sorted(here)]:
-        digest.update(path.read_bytes())
+        digest.update(_without_words(path.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()
+
+
+def _without_words(source: str) -> str:
+    """Code without its comments and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def _load(model: FilePath | GPT) -> tuple[str, GPT]:

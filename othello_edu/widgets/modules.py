@@ -1,4 +1,4 @@
-"""The widgets' JavaScript: small modules that import each other, bundled into the one that anywidget wants.
+"""The widgets' JavaScript: small modules, some of which import others, bundled into what anywidget wants.
 
 In the files they are ordinary ES modules, so that Node can test each by itself. A widget's module cannot
 import another one by a relative path (its text comes to the browser inside the page), so a bundle holds
@@ -41,14 +41,16 @@ def bundle(name: str) -> str:
         name: Of the file, such as "board_widget.js".
 
     Raises:
-        ValueError: For a line that cannot be bundled.
+        ValueError: For a line that cannot be bundled, and for modules that import each other.
     """
-    order = []
+    order: list[str] = []
 
-    def visit(file):
+    def visit(file, *importers):
+        if file in importers:
+            raise ValueError(f"{file} imports itself, by way of {' and '.join(importers)}")
         if file not in order:
             for _, imported in _IMPORT.findall(_read(file)):
-                visit(imported)
+                visit(imported, file, *importers)
             order.append(file)
 
     visit(name)
