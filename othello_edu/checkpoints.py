@@ -156,7 +156,6 @@ class TrainingRun:
                 + (f" ({only_earlier})" if different == ["n_games"] else "")
             )
         self._load(folder, about, arrays)
-        torch.set_rng_state(arrays["random"])  # of dropout
         if self.config.precision != saved["precision"]:
             warnings.warn(
                 f"{folder / CHECKPOINT} was trained in {saved['precision']}; after {self.games:,} games it "
@@ -181,6 +180,7 @@ class TrainingRun:
                     state.setdefault(int(index), {})[key] = value.to(device) if key != "step" else value
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
+        torch.set_rng_state(arrays["random"])  # of dropout
         self.step, self.seconds, self.log = about["step"], about["seconds"], about["log"]
         self.start = about["start"]
 
@@ -253,8 +253,9 @@ def read_run(folder: FilePath) -> TrainingRun:
         CheckpointError: if there is no checkpoint or it cannot be read.
     """
     about, arrays = read_checkpoint(Path(folder))
-    run = new_run(GPT(about["model"]), about["training"])
-    run._load(Path(folder), about, arrays)
+    with torch.random.fork_rng([]):  # nothing is trained: the caller's random numbers stay what they were
+        run = new_run(GPT(about["model"]), about["training"])
+        run._load(Path(folder), about, arrays)
     run.model.eval()
     return run
 
