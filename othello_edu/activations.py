@@ -31,20 +31,20 @@ def residual_streams(
     end of a game hold what the model makes of padding: mask them.
 
     Args:
-        model: The network. It runs in evaluation mode, and is afterwards in the mode it was in.
-        games: On boards of the model's size.
-        stages: Which ones, all by default (0 is the embedding, `l` is after block `l`).
-        plies: Which rows of the time axis, all `n_ctx` by default.
-        dtype: Of the result, a floating-point one; not used where `out` is given.
-        out: Where to write, a tensor or NumPy array (a memory map, say) of the result's shape; its dtype
+        model: the network. It runs in evaluation mode, and is afterwards in the mode it was in.
+        games: on boards of the model's size.
+        stages: which ones, all by default (0 is the embedding, `l` is after block `l`).
+        plies: which rows of the time axis, all `n_ctx` by default.
+        dtype: of the result, a floating-point one; not used where `out` is given.
+        out: where to write, a tensor or NumPy array (a memory map, say) of the result's shape; its dtype
             counts.
-        batch_size: Games that the model reads at a time.
+        batch_size: games that the model reads at a time.
 
     Returns:
         float [n_stages, n_games, time, d_model], on the CPU; `out` as a tensor, where it is given.
 
     Raises:
-        OthelloEduError: Where games and model are of different sizes, for a stage or ply that the model does
+        OthelloEduError: where games and model are of different sizes, for a stage or ply that the model does
             not have, a stage named twice, a dtype that is not floating-point, an `out` of another shape or
             one that cannot be written to, and activations that do not fit into memory.
 
@@ -74,19 +74,19 @@ def mlp_activations(
     """MLP neurons after the GELU, at each move of many games.
 
     Args:
-        model: The network.
-        games: On boards of the model's size.
-        blocks: Which ones, counted from 0; all by default.
-        plies: Which rows of the time axis, all `n_ctx` by default.
-        dtype: Of the result, a floating-point one; not used where `out` is given.
-        out: Where to write, as for `residual_streams`.
-        batch_size: Games that the model reads at a time.
+        model: the network.
+        games: on boards of the model's size.
+        blocks: which ones, counted from 0; all by default.
+        plies: which rows of the time axis, all `n_ctx` by default.
+        dtype: of the result, a floating-point one; not used where `out` is given.
+        out: where to write, as for `residual_streams`.
+        batch_size: games that the model reads at a time.
 
     Returns:
         float [n_blocks, n_games, time, 4 * d_model].
 
     Raises:
-        OthelloEduError: As `residual_streams`.
+        OthelloEduError: as `residual_streams`.
 
     Example:
         >>> import othello_edu as oe

@@ -43,7 +43,7 @@ class MajorityBaseline:
             The baseline itself.
 
         Raises:
-            OthelloEduError: For labels of another shape or kind, and where there are no games.
+            OthelloEduError: for labels of another shape or kind, and where there are no games.
         """
         labels = checked_labels(labels, "n_games", "time", "n_squares")
         if len(labels) == 0:
@@ -56,13 +56,13 @@ class MajorityBaseline:
         """The guess, which is the same for every game.
 
         Args:
-            n_games: How many games to guess for.
+            n_games: how many games to guess for.
 
         Returns:
             int8 [n_games, time, n_squares], a view that cannot be written to.
 
         Raises:
-            OthelloEduError: For a number that is no integer or negative, and before `fit`.
+            OthelloEduError: for a number that is no integer or negative, and before `fit`.
         """
         if not hasattr(self, "classes"):
             raise OthelloEduError("this baseline is not fitted: call fit first")
@@ -77,7 +77,7 @@ class MajorityBaseline:
                 those of `fit`.
 
         Raises:
-            OthelloEduError: For labels of another shape or kind, and before `fit`.
+            OthelloEduError: for labels of another shape or kind, and before `fit`.
         """
         labels = checked_labels(labels, "n_games", "time", "n_squares")
         return float(accuracy(self.predict(len(labels)), labels))
@@ -95,7 +95,7 @@ def ply_score(boards: npt.ArrayLike) -> np.ndarray:
         float32 [..., 1].
 
     Raises:
-        OthelloEduError: For what are no boards.
+        OthelloEduError: for what are no boards.
 
     Example:
         >>> from othello_edu import Board
@@ -117,7 +117,7 @@ def lead_score(boards: npt.ArrayLike, to_move: npt.ArrayLike) -> np.ndarray:
         float32 [..., 1]; 0 where nobody is to move.
 
     Raises:
-        OthelloEduError: For what are no boards or players, and where shapes do not fit.
+        OthelloEduError: for what are no boards or players, and where shapes do not fit.
     """
     boards = _boards(boards)
     to_move = checks.integers("to_move", to_move, low=EMPTY, high=WHITE)
@@ -137,7 +137,7 @@ def occupied_score(boards: npt.ArrayLike) -> np.ndarray:
         float32 [..., 64].
 
     Raises:
-        OthelloEduError: For what are no boards.
+        OthelloEduError: for what are no boards.
     """
     return (_boards(boards) != EMPTY).astype(np.float32)
 
@@ -158,7 +158,7 @@ def nearest_corner_score(boards: npt.ArrayLike, board_size: int = 8) -> np.ndarr
         float32 [..., 64].
 
     Raises:
-        OthelloEduError: For what are no boards, and for another size.
+        OthelloEduError: for what are no boards, and for another size.
     """
     first = (8 - check_board_size(board_size)) // 2
     nearest = np.where(np.arange(8) < 4, first, 7 - first)
@@ -183,7 +183,7 @@ def baselines(
         For the name of each score, float64 [64]; NaN where a label is constant.
 
     Raises:
-        OthelloEduError: For what are no boards, players or labels, and where shapes do not fit.
+        OthelloEduError: for what are no boards, players or labels, and where shapes do not fit.
 
     Example:
         >>> import othello_edu as oe

@@ -57,15 +57,15 @@ def sample_cases(
     """Draw disc edits that change the legal moves without leaving the player to move without one.
 
     Args:
-        positions: Of the games to draw from, as `replay` gives them.
-        n: How many edits.
-        seed: Of the drawing.
+        positions: of the games to draw from, as `replay` gives them.
+        n: how many edits.
+        seed: of the drawing.
         kind: "flip" (mine becomes theirs or the reverse) or "erase" (becomes empty; never a centre square,
             which cannot be empty in a game).
-        plies: First and last ply drawn.
+        plies: first and last ply drawn.
 
     Raises:
-        OthelloEduError: For another kind, an `n` below 1, and where these games do not offer `n` cases.
+        OthelloEduError: for another kind, an `n` below 1, and where these games do not offer `n` cases.
 
     Example:
         >>> from othello_edu import random_games, replay
@@ -124,7 +124,7 @@ def board_directions(streams: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
         the stream when it holds `kind`, compared with empty (so that kind 0 is zero).
 
     Raises:
-        OthelloEduError: Where shapes do not fit or every row is masked.
+        OthelloEduError: where shapes do not fit or every row is masked.
 
     References:
         Haufe et al. (2014).
@@ -156,17 +156,17 @@ def probe_edits(
     already prefers `after`, nothing moves; nor where the direction would not move the probe towards `after`.
 
     Args:
-        probe: Fitted on all stages of the model.
-        cases: What to edit; row `i` of the tokens must be the game of case `i`.
-        stages: The stages at which the stream is pushed.
-        strength: How far: 0 to the probe's boundary, 1 until it is in favour of `after` by as much as it was
+        probe: fitted on all stages of the model.
+        cases: what to edit; row `i` of the tokens must be the game of case `i`.
+        stages: the stages at which the stream is pushed.
+        strength: how far: 0 to the probe's boundary, 1 until it is in favour of `after` by as much as it was
             of `before`.
-        along: Directions, float [n_stages, n_squares, 3, d_model]; the push goes along the difference between
+        along: directions, float [n_stages, n_squares, 3, d_model]; the push goes along the difference between
             those of `after` and `before`. By default the probe's own weights, the shortest way;
             `board_directions` gives others.
 
     Raises:
-        OthelloEduError: For a stage that the probe does not have.
+        OthelloEduError: for a stage that the probe does not have.
 
     See Also:
         Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
@@ -200,10 +200,10 @@ def random_edits(cases: Cases, pushes: dict[int, torch.Tensor], seed: int) -> Ed
     """The control: pushes of the same lengths, at the same places, in random directions.
 
     Args:
-        cases: Where to push.
-        pushes: For each stage float [n, d_model], as `run_cases` returns those of the edits that are to be
+        cases: where to push.
+        pushes: for each stage float [n, d_model], as `run_cases` returns those of the edits that are to be
             compared.
-        seed: Of the directions.
+        seed: of the directions.
     """
     random = torch.Generator().manual_seed(seed)
 
@@ -256,7 +256,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         logits: float [n, vocabulary], at the position of each case.
-        pushes: For each stage that was edited, float [n, d_model].
+        pushes: for each stage that was edited, float [n, d_model].
     """
 
     logits: torch.Tensor
@@ -268,10 +268,10 @@ def run_cases(model: GPT, games: Games, cases: Cases, edits: Edits | None = None
     """Run the network on the games of the cases, each up to its position, with these edits if any.
 
     Args:
-        model: The network. It stays in evaluation mode.
-        games: Those that the cases were drawn from.
-        cases: Which game and position each row is.
-        edits: As `probe_edits` and `random_edits` give them, for these cases.
+        model: the network. It stays in evaluation mode.
+        games: those that the cases were drawn from.
+        cases: which game and position each row is.
+        edits: as `probe_edits` and `random_edits` give them, for these cases.
 
     See Also:
         Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
@@ -322,21 +322,21 @@ def compare(
     """Count wrong moves, doing nothing, with the edit, and with its random control.
 
     Args:
-        model: The network. It stays in evaluation mode.
-        probe: Fitted on all stages of the model.
-        games: Those that the cases were drawn from.
-        cases: What to edit.
-        stages: The stages at which the stream is pushed.
-        strength: How far, as for `probe_edits`.
-        seed: Of the random directions.
-        along: Directions of the pushes, as for `probe_edits`.
+        model: the network. It stays in evaluation mode.
+        probe: fitted on all stages of the model.
+        games: those that the cases were drawn from.
+        cases: what to edit.
+        stages: the stages at which the stream is pushed.
+        strength: how far, as for `probe_edits`.
+        seed: of the random directions.
+        along: directions of the pushes, as for `probe_edits`.
 
     Returns:
         The errors against the edited board and those against the true board. The first should fall and the
         second rise if the network uses what was edited; both rise if it is merely disturbed.
 
     Raises:
-        OthelloEduError: For a stage that the probe does not have.
+        OthelloEduError: for a stage that the probe does not have.
 
     See Also:
         Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.

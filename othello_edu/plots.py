@@ -88,7 +88,7 @@ def picture(figure: Figure) -> tuple[bytes, dict[str, int]] | None:
     which makes it several times smaller than matplotlib's.
 
     Args:
-        figure: If it holds boards, its layout is fixed, and they are moved and made a little smaller, so that
+        figure: if it holds boards, its layout is fixed, and they are moved and made a little smaller, so that
             their squares are whole numbers of pixels.
 
     Returns:
@@ -165,22 +165,22 @@ def show_board(
     """Draw one position. Black is a filled disc, white a ring; a dot is a legal move.
 
     Args:
-        board_or_contents: A `Board`, or int [64]: 0 empty, 1 black (or mine), 2 white (or theirs), -1
+        board_or_contents: a `Board`, or int [64]: 0 empty, 1 black (or mine), 2 white (or theirs), -1
             unknown, which is hatched.
-        ax: Where to draw; by default in a new figure.
+        ax: where to draw; by default in a new figure.
         values: float [64], drawn as the colour of the squares under the discs. NaN is hatched.
-        marks: Squares that carry a yellow diamond (names, numbers or bool [64]), or a mapping from squares to
+        marks: squares that carry a yellow diamond (names, numbers or bool [64]), or a mapping from squares to
             the short text that stands on each.
-        title: Above the board.
-        board_size: Of the contents; a `Board` knows its own.
-        legal: Squares with a dot, as `marks`; by default the legal moves of a `Board`. `legal=()` draws none.
-        label: What the values are, with their unit.
+        title: above the board.
+        board_size: of the contents; a `Board` knows its own.
+        legal: squares with a dot, as `marks`; by default the legal moves of a `Board`. `legal=()` draws none.
+        label: what the values are, with their unit.
 
     Returns:
         The Axes that hold the board.
 
     Raises:
-        OthelloEduError: For a shape or a square that does not fit.
+        OthelloEduError: for a shape or a square that does not fit.
 
     Example:
         >>> ax = show_board(Board.start(), marks=["d3"], title="black to move")
@@ -231,20 +231,20 @@ def board_heatmap(
 
     Args:
         values: float [64]; NaN is hatched.
-        ax: Where to draw; by default in a new figure.
-        title: Above the board.
-        label: Of the colour bar: what the values are, with their unit.
-        vmin: Low end of the scale; by default the least value. Where values have both signs, and neither end
+        ax: where to draw; by default in a new figure.
+        title: above the board.
+        label: of the colour bar: what the values are, with their unit.
+        vmin: low end of the scale; by default the least value. Where values have both signs, and neither end
             is given, the scale is made symmetric about 0.
-        vmax: High end of the scale; by default the greatest value.
-        cmap: By default light to dark blue, or vermillion to blue where the scale has both signs.
+        vmax: high end of the scale; by default the greatest value.
+        cmap: by default light to dark blue, or vermillion to blue where the scale has both signs.
         board_size: 4, 6 or 8; squares outside of that board are not drawn.
 
     Returns:
         The Axes that hold the board.
 
     Raises:
-        OthelloEduError: For values of another shape.
+        OthelloEduError: for values of another shape.
 
     See Also:
         Chapter 5, :doc:`/notebooks/05_linear_probes`.
@@ -269,19 +269,19 @@ def board_heatmaps(
 
     Args:
         list_of_values: float [n, 64], or a list of float [64]; NaN is hatched.
-        titles: One for each map, above its board.
-        label: Of the colour bar: what the values are, with their unit.
-        vmin: Low end of the scale, as for `board_heatmap`.
-        vmax: High end of the scale, as for `board_heatmap`.
-        cmap: Colours, as for `board_heatmap`.
+        titles: one for each map, above its board.
+        label: of the colour bar: what the values are, with their unit.
+        vmin: low end of the scale, as for `board_heatmap`.
+        vmax: high end of the scale, as for `board_heatmap`.
+        cmap: colours, as for `board_heatmap`.
         board_size: 4, 6 or 8; squares outside of that board are not drawn.
-        columns: How many maps stand side by side.
+        columns: how many maps stand side by side.
 
     Returns:
         The Figure, a new one.
 
     Raises:
-        OthelloEduError: For values of another shape, no values, and another number of titles.
+        OthelloEduError: for values of another shape, no values, and another number of titles.
 
     See Also:
         Chapter 5, :doc:`/notebooks/05_linear_probes`.
@@ -322,20 +322,20 @@ def layer_curve(
     With `stages` and `xlabel`, the same function draws a value per block.
 
     Args:
-        curves: For each name real [n_stages].
-        ylabel: What the values are, with their unit.
-        controls: For each name real [n_stages], or one number for a level line; drawn dashed and grey.
-        intervals: For names of curves or controls a pair (low, high), each real [n_stages], drawn as a band.
-        ax: Where to draw; by default in a new figure.
-        title: Above the figure.
-        stages: Numbers on the x axis where they are not 0, 1, 2 …
-        xlabel: What the x axis counts.
+        curves: for each name real [n_stages].
+        ylabel: what the values are, with their unit.
+        controls: for each name real [n_stages], or one number for a level line; drawn dashed and grey.
+        intervals: for names of curves or controls a pair (low, high), each real [n_stages], drawn as a band.
+        ax: where to draw; by default in a new figure.
+        title: above the figure.
+        stages: numbers on the x axis where they are not 0, 1, 2 …
+        xlabel: what the x axis counts.
 
     Returns:
         The Axes that hold the curves.
 
     Raises:
-        OthelloEduError: For lengths that do not agree, no curves, and intervals of other names.
+        OthelloEduError: for lengths that do not agree, no curves, and intervals of other names.
 
     Example:
         >>> scores = {"LinearProbe": [0.6, 0.8, 0.9]}
@@ -367,20 +367,20 @@ def ply_curve(
     """Draw a value per ply, one curve for each name.
 
     Args:
-        curves: For each name real [n_plies], where row `t` is the position after move `t`, drawn at `t + 1`
+        curves: for each name real [n_plies], where row `t` is the position after move `t`, drawn at `t + 1`
             moves played. NaN leaves a gap.
-        ylabel: What the values are, with their unit.
-        ax: Where to draw; by default in a new figure.
-        title: Above the figure.
-        controls: For each name real [n_plies] or one number, as in `layer_curve`.
-        intervals: For names of curves or controls a pair (low, high), as in `layer_curve`.
-        first: Number of moves played at the first row, where that is not 1.
+        ylabel: what the values are, with their unit.
+        ax: where to draw; by default in a new figure.
+        title: above the figure.
+        controls: for each name real [n_plies] or one number, as in `layer_curve`.
+        intervals: for names of curves or controls a pair (low, high), as in `layer_curve`.
+        first: number of moves played at the first row, where that is not 1.
 
     Returns:
         The Axes that hold the curves.
 
     Raises:
-        OthelloEduError: For lengths that do not agree, no curves, and intervals of other names.
+        OthelloEduError: for lengths that do not agree, no curves, and intervals of other names.
 
     See Also:
         Chapter 2, :doc:`/notebooks/02_games_as_text`.

@@ -45,7 +45,7 @@ class _Probe:
             int8 [n_stages, …, n_squares], 0 empty, 1 mine, 2 theirs.
 
         Raises:
-            OthelloEduError: For another shape, for numbers that are not finite, and before `fit`.
+            OthelloEduError: for another shape, for numbers that are not finite, and before `fit`.
         """
         streams = self._check(streams)
         predicted, looks_finite = self._predicted(streams)
@@ -80,7 +80,7 @@ class _Probe:
             float64 [n_stages]; NaN where every label is masked.
 
         Raises:
-            OthelloEduError: Where shapes do not fit, for streams that are not finite, and before `fit`.
+            OthelloEduError: where shapes do not fit, for streams that are not finite, and before `fit`.
         """
         x, y = _rows(self._check(streams), labels)
         predicted, looks_finite = self._predicted(x)
@@ -131,14 +131,14 @@ class LinearProbe(_Probe):
     directions then have the same scale, and a few passes of Adam reach what a full solver reaches.
 
     Args:
-        epochs: Passes over the rows (more where rows are few, so that there are at least 100 steps).
-        batch_size: Rows a step.
-        learning_rate: Of Adam, falling linearly to zero.
-        seed: Of the order of the rows.
+        epochs: passes over the rows (more where rows are few, so that there are at least 100 steps).
+        batch_size: rows a step.
+        learning_rate: of Adam, falling linearly to zero.
+        seed: of the order of the rows.
         with_bias: False keeps the bias at 0, as the paper's probe has it.
 
     Raises:
-        OthelloEduError: For a setting that is out of its range.
+        OthelloEduError: for a setting that is out of its range.
 
     References:
         Alain and Bengio (2016); Nanda et al. (2023).
@@ -178,7 +178,7 @@ class LinearProbe(_Probe):
             bias: real [n_stages, n_squares, 3].
 
         Raises:
-            OthelloEduError: For other shapes, and for numbers that are not finite.
+            OthelloEduError: for other shapes, and for numbers that are not finite.
         """
         weight = checks.reals("weight", weight, "n_stages", "n_squares", N_CLASSES, "d_model")
         bias = checks.reals("bias", bias, *weight.shape[:3])
@@ -201,7 +201,7 @@ class LinearProbe(_Probe):
             The probe itself.
 
         Raises:
-            OthelloEduError: Where shapes do not fit, for labels that are no integers, for streams that are
+            OthelloEduError: where shapes do not fit, for labels that are no integers, for streams that are
                 not finite, and where every row is masked.
         """
         x, y = labelled_rows(streams, labels)
@@ -241,7 +241,7 @@ class LinearProbe(_Probe):
             float32 [n_stages, …, n_squares, 3].
 
         Raises:
-            OthelloEduError: For another shape, and before `fit`.
+            OthelloEduError: for another shape, and before `fit`.
         """
         streams = self._check(streams)
         n_stages, n_squares, _, d_model = self.weight.shape
@@ -260,14 +260,14 @@ class MLPProbe(_Probe):
     units of the stream.
 
     Args:
-        hidden: Units of the layer.
-        epochs: As of `LinearProbe`.
-        batch_size: As of `LinearProbe`.
-        learning_rate: As of `LinearProbe`.
-        seed: Of the order of the rows, and of the first weights.
+        hidden: units of the layer.
+        epochs: as of `LinearProbe`.
+        batch_size: as of `LinearProbe`.
+        learning_rate: as of `LinearProbe`.
+        seed: of the order of the rows, and of the first weights.
 
     Raises:
-        OthelloEduError: For a setting that is out of its range.
+        OthelloEduError: for a setting that is out of its range.
 
     References:
         Li et al. (2023), appendix.
@@ -299,7 +299,7 @@ class MLPProbe(_Probe):
             The probe itself.
 
         Raises:
-            OthelloEduError: As `LinearProbe.fit`.
+            OthelloEduError: as `LinearProbe.fit`.
         """
         x, y = labelled_rows(streams, labels)
         with torch.no_grad():
@@ -340,7 +340,7 @@ class MLPProbe(_Probe):
             float32 [n_stages, …, n_squares, 3].
 
         Raises:
-            OthelloEduError: For another shape, and before `fit`.
+            OthelloEduError: for another shape, and before `fit`.
         """
         streams = self._check(streams)
         x = streams.reshape(len(streams), -1, streams.shape[-1]).float()
@@ -362,13 +362,13 @@ def shuffled(labels: np.ndarray, seed: int) -> np.ndarray:
 
     Args:
         labels: int [n_games, time, n_squares], -1 for masked.
-        seed: Of the dealing.
+        seed: of the dealing.
 
     Returns:
         A new array of the same shape and dtype.
 
     Raises:
-        OthelloEduError: For labels of another shape, or others than 0, 1, 2 and -1.
+        OthelloEduError: for labels of another shape, or others than 0, 1, 2 and -1.
 
     References:
         Hewitt and Liang (2019).
@@ -403,7 +403,7 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, by: str | None = None) -
         masked.
 
     Raises:
-        OthelloEduError: Where shapes do not fit, for what are no integers, and for another `by`.
+        OthelloEduError: where shapes do not fit, for what are no integers, and for another `by`.
 
     Example:
         >>> labels = np.array([[[0, 1], [2, -1]]])  # one game, two plies, two squares
@@ -438,7 +438,7 @@ def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
         The mean, from 0 to 1, over the classes that labels hold.
 
     Raises:
-        OthelloEduError: Where shapes do not fit, for what are no integers, and where all labels are masked.
+        OthelloEduError: where shapes do not fit, for what are no integers, and where all labels are masked.
 
     Example:
         >>> balanced_accuracy(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))
@@ -467,7 +467,7 @@ def labelled_rows(
         Streams, float32 [n_stages, n, d_model], and labels, int64 [n, n_squares].
 
     Raises:
-        OthelloEduError: Where shapes do not fit, every row is masked, or streams are not finite in a row that
+        OthelloEduError: where shapes do not fit, every row is masked, or streams are not finite in a row that
             has a label.
     """
     x, y = _rows(checks.reals("streams", streams, "…", "n_stages", "d_model"), labels)
@@ -498,10 +498,10 @@ def checked_labels(labels: npt.ArrayLike, *axes: int | str) -> np.ndarray:
 
     Args:
         labels: int, 0 to 2, or -1 for masked.
-        *axes: The shape, as in `checks.shape`; any where none are given.
+        *axes: the shape, as in `checks.shape`; any where none are given.
 
     Raises:
-        OthelloEduError: For another shape, for what are no integers, and for other integers.
+        OthelloEduError: for another shape, for what are no integers, and for other integers.
     """
     labels = checks.integers("labels", labels, *axes)
     if labels.size and not -1 <= labels.min() <= labels.max() < N_CLASSES:

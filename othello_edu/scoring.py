@@ -147,7 +147,7 @@ def auroc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> np.ndarray:
         float64 [f, k]; NaN where a label is constant.
 
     Raises:
-        OthelloEduError: For shapes that do not fit, labels that are not bool, scores that are not finite.
+        OthelloEduError: for shapes that do not fit, labels that are not bool, scores that are not finite.
 
     References:
         Mann and Whitney (1947).
@@ -181,7 +181,7 @@ def auroc_within(scores: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.Array
         float64 [f, k]; NaN where no group has both true and false labels.
 
     Raises:
-        OthelloEduError: As `auroc`, and for groups that do not fit.
+        OthelloEduError: as `auroc`, and for groups that do not fit.
 
     Example:
         The score rises with the ply, as the label does; within a ply it says nothing.
@@ -256,17 +256,17 @@ def auroc_resampled(
         labels: bool [n, k]; column `i` is the label of score `i`.
         games: integers [n] from 0, the game of each row: games are drawn with replacement, whole, as in
             `bootstrap_interval`.
-        seed: Of the drawing.
+        seed: of the drawing.
         groups: integers [n]; only positions of the same group are compared, as in `auroc_within`.
         among: bool [n, k], the rows that count for each label; by default all.
-        n_resamples: How often games are drawn.
+        n_resamples: how often games are drawn.
 
     Returns:
         float64 [1 + n_resamples, k]. The first row is the AUROC on the games as they are, each other one that
         on a resample. NaN where a label is constant.
 
     Raises:
-        OthelloEduError: For shapes and types that do not fit, scores that are not finite, and numbers of
+        OthelloEduError: for shapes and types that do not fit, scores that are not finite, and numbers of
             games so large that the resamples do not fit into memory.
 
     See Also:
@@ -327,7 +327,7 @@ def f1(active: npt.ArrayLike, labels: npt.ArrayLike) -> np.ndarray:
         `f1_score`.
 
     Raises:
-        OthelloEduError: For shapes or types that do not fit.
+        OthelloEduError: for shapes or types that do not fit.
 
     Example:
         One of two alarms is right, and one of two true positions is found.
@@ -368,18 +368,18 @@ def bootstrap_interval(
     statistic.
 
     Args:
-        statistic: A function from game numbers, int64 [n_games] with repeats, to a number or array; or one
+        statistic: a function from game numbers, int64 [n_games] with repeats, to a number or array; or one
             value per game, real [n_games, …], whose mean is meant.
-        n_games: How many games there are, and how many each resample draws.
-        seed: Of the drawing.
-        n_resamples: How often games are drawn.
-        level: Share of the resamples that the interval holds, between 0 and 1.
+        n_games: how many games there are, and how many each resample draws.
+        seed: of the drawing.
+        n_resamples: how often games are drawn.
+        level: share of the resamples that the interval holds, between 0 and 1.
 
     Returns:
         The low and the high end, each shaped like the statistic; NaN where any resample gives NaN.
 
     Raises:
-        OthelloEduError: If there are no games, `level` is not between 0 and 1, or values per game are of
+        OthelloEduError: if there are no games, `level` is not between 0 and 1, or values per game are of
             another number of games.
 
     References:

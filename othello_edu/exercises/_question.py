@@ -28,10 +28,10 @@ class Reply:
     """What a question says. Shown as HTML in notebooks.
 
     Attributes:
-        heading: One line, with an icon.
-        text: A few sentences; `code` in backticks.
-        code: What stands below the text, if anything.
-        outcome: Of an answer; None for hints and solutions.
+        heading: one line, with an icon.
+        text: a few sentences; `code` in backticks.
+        code: what stands below the text, if anything.
+        outcome: of an answer; None for hints and solutions.
     """
 
     heading: str
@@ -59,8 +59,8 @@ class Misconception:
     """A wrong answer that someone gives for a reason, and what to tell them.
 
     Attributes:
-        example: The wrong answer itself, a value or a function. It is how the misconception is recognised.
-        explanation: Names what the answer assumes and why that fails, without giving the answer away.
+        example: the wrong answer itself, a value or a function. It is how the misconception is recognised.
+        explanation: names what the answer assumes and why that fails, without giving the answer away.
     """
 
     example: Any
@@ -72,15 +72,15 @@ class Question:
     """One exercise: `check(answer)`, `hint()`, `solution()`.
 
     Attributes:
-        title: As on the exercise's card in the chapter.
-        answer: The right answer, a value, or a function that is tried on hidden `cases`.
-        advice: Text of the hint; `code` in backticks.
-        why: Text of the solution; `code` in backticks.
-        misconceptions: Wrong answers with what to say to them; an answer that gives the same as one of them,
+        title: as on the exercise's card in the chapter.
+        answer: the right answer, a value, or a function that is tried on hidden `cases`.
+        advice: text of the hint; `code` in backticks.
+        why: text of the solution; `code` in backticks.
+        misconceptions: wrong answers with what to say to them; an answer that gives the same as one of them,
             in every case, is taken to share its reason.
-        cases: For functions, the arguments of each call, a tuple each.
-        code: What the solution shows where the answer is a value (a function shows its own source).
-        tolerance: Relative and absolute, of numbers and arrays.
+        cases: for functions, the arguments of each call, a tuple each.
+        code: what the solution shows where the answer is a value (a function shows its own source).
+        tolerance: relative and absolute, of numbers and arrays.
         same: `same(given, expected) -> bool`, where plain comparison is not enough.
 
     Example:
@@ -113,7 +113,7 @@ class Question:
         """Judge an answer: correct, incorrect (with the likely misconception), or not attempted.
 
         Args:
-            answer: A value or a function, as the question asks; None or `...` is no attempt. Whatever an
+            answer: a value or a function, as the question asks; None or `...` is no attempt. Whatever an
                 answer raises makes it incorrect, and is shown.
         """
         if _is_blank(answer):

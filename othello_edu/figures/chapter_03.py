@@ -23,7 +23,7 @@ def data_flow(names: Sequence[str]) -> Axes:
     """Two blocks as stations on the lines of some moves.
 
     Args:
-        names: A square for each line.
+        names: a square for each line.
     """
     _, ax = plt.subplots(figsize=(8.2, 3.4))
     at_attention, at_mlp = [1.9, 4.3], [3.0, 5.4]
@@ -57,7 +57,7 @@ def query_and_keys(names: Sequence[str], query: torch.Tensor, key: torch.Tensor)
     Black made the first move and nobody passed.
 
     Args:
-        names: A square for each move.
+        names: a square for each move.
         query: float [move, 2 or more]; the first two dimensions are drawn.
         key: float [move, 2 or more]; the first two dimensions are drawn.
     """
@@ -89,11 +89,11 @@ def number_grid(
     """Draw a matrix as coloured fields with its numbers on them.
 
     Args:
-        ax: Where to draw.
+        ax: where to draw.
         values: real [row, column].
-        decimals: How many each number is written with.
+        decimals: how many each number is written with.
         hidden: bool of the same shape, True where a dash takes the place of the number.
-        **image: Options of `imshow`.
+        **image: options of `imshow`.
 
     Returns:
         The image, for a colour bar.
@@ -113,7 +113,7 @@ def scores_and_pattern(names: Sequence[str], scores: torch.Tensor, pattern: torc
     """The scores of one attention head beside its pattern.
 
     Args:
-        names: A square for each move.
+        names: a square for each move.
         scores: float [move that looks, move looked at].
         pattern: float [move that looks, move looked at]; the future, where it must be 0, shows dashes.
     """
@@ -132,9 +132,9 @@ def shares_of_heads(shares: Mapping[str, Sequence[float]], equal: float, n_head:
     """Bars for each head of two blocks, side by side for three kinds of games.
 
     Args:
-        shares: For each kind, a number for each head, block after block.
-        equal: The share without any preference.
-        n_head: Heads of one block.
+        shares: for each kind, a number for each head, block after block.
+        equal: the share without any preference.
+        n_head: heads of one block.
     """
     _, ax = plt.subplots(figsize=(7.4, 3))
     fills = [(plots.ORANGE, "///"), (plots.BLUE, ""), (plots.GREY, "...")]
@@ -153,7 +153,7 @@ def running_sum(parts: Mapping[str, Sequence[float]]) -> Axes:
     """What each part adds to the residual stream of one move, and below a line the sum.
 
     Args:
-        parts: For each part, in order, a vector, real [dimension].
+        parts: for each part, in order, a vector, real [dimension].
     """
     rows = np.stack([np.asarray(vector) for vector in parts.values()])
     rows = np.concatenate([rows, rows.sum(0, keepdims=True)])
@@ -172,7 +172,7 @@ def differences_of_two_games(values: np.ndarray | torch.Tensor, title: str) -> A
 
     Args:
         values: real [4, move]: a row for each of the stages 0 to 2, and one for the guesses.
-        title: Above the figure.
+        title: above the figure.
     """
     fig, ax = plt.subplots(figsize=(5.6, 2.5))
     image = number_grid(ax, values, cmap=plots.SEQUENTIAL, vmin=0, aspect="auto")

@@ -17,9 +17,9 @@ def plane(ax: Axes, rows: torch.Tensor, title: str = "") -> None:
     """Points of the plane as small grey dots.
 
     Args:
-        ax: Where to draw.
+        ax: where to draw.
         rows: float [point, 2].
-        title: Above the figure.
+        title: above the figure.
     """
     ax.plot(*rows.T, ".", color=plots.GREY, markersize=2, alpha=0.5)
     ax.set(xlim=(-2.3, 2.3), ylim=(-2.3, 2.3), aspect="equal", title=title)
@@ -30,9 +30,9 @@ def arrows(ax: Axes, columns: torch.Tensor, **style: Any) -> None:
     """An arrow from the origin for each column of a tensor.
 
     Args:
-        ax: Where to draw.
+        ax: where to draw.
         columns: float [2, arrow].
-        **style: Options of the arrows, as in matplotlib's `arrowprops`.
+        **style: options of the arrows, as in matplotlib's `arrowprops`.
     """
     style = {"arrowstyle": "->", "linewidth": 2, **style}
     for x, y in columns.T.tolist():
@@ -43,9 +43,9 @@ def angle_rows(ax: Axes, groups: Mapping[str, torch.Tensor], close: float = 10) 
     """A line of dots for each group of dictionaries, and how many of its angles are close, on average.
 
     Args:
-        ax: Where to draw.
-        groups: For each name degrees, float [dictionary, direction].
-        close: Where the dashed line stands, in degrees; angles below it are counted.
+        ax: where to draw.
+        groups: for each name degrees, float [dictionary, direction].
+        close: where the dashed line stands, in degrees; angles below it are counted.
     """
     style: dict[str, Any] = {"color": plots.BLUE, "alpha": 0.6}
     for row, angles in enumerate(groups.values()):

@@ -27,8 +27,8 @@ def verdict_table(claims: Sequence[Mapping[str, Any]], columns: Mapping[str, Seq
     """A row for each claim of a results file, and a sign for its verdict in each column.
 
     Args:
-        claims: Each with "source" and "says".
-        columns: For each title, a verdict for each claim: one of `SIGNS`.
+        claims: each with "source" and "says".
+        columns: for each title, a verdict for each claim: one of `SIGNS`.
     """
     rows = [fill(f"{n} {claim['source']}: {claim['says']}", 52) for n, claim in enumerate(claims, 1)]
     _, ax = plt.subplots(figsize=(7.4, 8))

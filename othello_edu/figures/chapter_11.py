@@ -16,8 +16,8 @@ def time_axis(ax: Axes, games: Sequence[int]) -> None:
     """Make x logarithmic from the first trained copy on, with a place for 0 games.
 
     Args:
-        ax: What has the axis.
-        games: How many each copy of the network has read, from 0 on, rising.
+        ax: what has the axis.
+        games: how many each copy of the network has read, from 0 on, rising.
     """
     ax.set_xscale("symlog", linthresh=games[1], linscale=0.4)
     ticks = [0, 1_000, 10_000, 100_000]
@@ -30,10 +30,10 @@ def over_time(ax: Axes, games: Sequence[int], values: np.ndarray, title: str) ->
     """A curve for each of three stages.
 
     Args:
-        ax: Where to draw.
-        games: How many each copy of the network has read, as in `time_axis`.
+        ax: where to draw.
+        games: how many each copy of the network has read, as in `time_axis`.
         values: real [copy, stage].
-        title: Above the figure.
+        title: above the figure.
     """
     colours = plots.GREY, plots.SKY_BLUE, plots.BLUE
     for stage, (curve, marker, colour) in enumerate(zip(values.T, "o^s", colours, strict=True)):

@@ -22,17 +22,17 @@ class BoardWidget(PlayableGame):
     numbers on the squares, see `draw`.
 
     Args:
-        moves: A transcript such as `"f5d6c3"`, to begin with.
+        moves: a transcript such as `"f5d6c3"`, to begin with.
         board_size: 4, 6 or 8.
-        ply: How many of the moves are on the board, all by default.
-        marks: Names of squares that carry a mark.
-        mark_name: What the mark means.
-        show_legal: Whether the squares of legal moves are shown.
-        title: Shown above.
+        ply: how many of the moves are on the board, all by default.
+        marks: names of squares that carry a mark.
+        mark_name: what the mark means.
+        show_legal: whether the squares of legal moves are shown.
+        title: shown above.
 
     Raises:
-        OthelloEduError: For what does not fit; the widget is then as it was.
-        IllegalMoveError: For a game that breaks the rules; the widget is then as it was.
+        OthelloEduError: for what does not fit; the widget is then as it was.
+        IllegalMoveError: for a game that breaks the rules; the widget is then as it was.
 
     Example:
         >>> widget = BoardWidget("f5d6")
@@ -78,12 +78,12 @@ class BoardWidget(PlayableGame):
         Args:
             values: real [64], NumPy or torch. Floats are a heat map (NaN: no value), integers are labels 0 to
                 7 (-1: no label). None draws nothing.
-            value_name: What they are, with the unit.
-            limits: Of a heat map, (low, high), as for `GameTape`.
-            names: Of labels, as for `GameTape`.
+            value_name: what they are, with the unit.
+            limits: of a heat map, (low, high), as for `GameTape`.
+            names: of labels, as for `GameTape`.
 
         Raises:
-            OthelloEduError: For another shape, and limits or labels that do not fit.
+            OthelloEduError: for another shape, and limits or labels that do not fit.
         """
         if values is None:
             self.set_trait("drawn", {})

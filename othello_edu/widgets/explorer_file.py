@@ -37,17 +37,17 @@ def explorer_file(
     """A safetensors file for `PageBackend` in `backends.js`, everything rounded to float16.
 
     Args:
-        model: The network.
-        probe: Fitted on every stage of the model, on the 64 squares of an 8x8 board.
-        saes: One for each stage, of the paper's kind or TopK, all with the same number of features.
-        games: Where to look for the positions at which each feature is most active, at most one of each game.
-        library: Games to begin with, each with "name", "moves" and "ply".
+        model: the network.
+        probe: fitted on every stage of the model, on the 64 squares of an 8x8 board.
+        saes: one for each stage, of the paper's kind or TopK, all with the same number of features.
+        games: where to look for the positions at which each feature is most active, at most one of each game.
+        library: games to begin with, each with "name", "moves" and "ply".
 
     Returns:
         The content of the file.
 
     Raises:
-        OthelloEduError: Where these do not fit each other.
+        OthelloEduError: where these do not fit each other.
     """
     n_stages = model.n_stages
     if tuple(probe.weight.shape[:2]) != (n_stages, 64):
@@ -84,7 +84,7 @@ def fingerprint(model: GPT) -> str:
     """A short digest of a network's weights, rounded to float16: the same network has the same one.
 
     Args:
-        model: The network.
+        model: the network.
 
     Returns:
         16 hexadecimal digits.
@@ -104,13 +104,13 @@ def encoder_of(sae: Autoencoder) -> tuple[torch.Tensor, torch.Tensor]:
     """How an autoencoder reads a stream, as one matrix and one bias.
 
     Args:
-        sae: Of the paper's kind or TopK.
+        sae: of the paper's kind or TopK.
 
     Returns:
         float [n_features, d_model] and float [n_features].
 
     Raises:
-        OthelloEduError: For another kind.
+        OthelloEduError: for another kind.
     """
     if isinstance(sae, SparseAutoencoder):
         return sae.W_enc.detach().T, sae.b_enc.detach()
@@ -144,10 +144,10 @@ def write_explorer(folder: Path, content: bytes, model: GPT, **more: Any) -> str
     content are removed.
 
     Args:
-        folder: Where to write; it must be there.
-        content: What `explorer_file` gave.
-        model: The network in it.
-        **more: What else `explorer.json` says.
+        folder: where to write; it must be there.
+        content: what `explorer_file` gave.
+        model: the network in it.
+        **more: what else `explorer.json` says.
 
     Returns:
         The name of the file with the weights.

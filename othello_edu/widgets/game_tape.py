@@ -36,24 +36,24 @@ class GameTape(PictureMixin, anywidget.AnyWidget):
 
     Args:
         games: `Games`, or one transcript such as `"f5d6c3"`.
-        values: What to draw on the squares, real [n_plies, 64], or [n_games, n_plies, 64] as `replay`,
+        values: what to draw on the squares, real [n_plies, 64], or [n_games, n_plies, 64] as `replay`,
             `contents` and the model's outputs are shaped. Row `t` is the position after move `t`, counted
             from 0, which the tape calls "move t + 1"; the start of the game has no row and shows no values.
             Rows past the end of the game are ignored. Floats are drawn as a heat map (NaN: no value).
             Integers and booleans are labels, 0 to 7, each with its colour and its digit (-1: no label).
-        game: Which of the games, counted from 0.
-        value_name: What the values are, with their unit; shown in the legend.
-        limits: Low and high end of the heat map, in the values' unit; by default the smallest and the largest
+        game: which of the games, counted from 0.
+        value_name: what the values are, with their unit; shown in the legend.
+        limits: low and high end of the heat map, in the values' unit; by default the smallest and the largest
             value, made symmetric about 0 where they have both signs. Values outside are drawn at the limit.
-        names: Name of each label, in order: `names[k]` is label `k`; by default the numbers.
+        names: name of each label, in order: `names[k]` is label `k`; by default the numbers.
         marks: bool, shaped as `values`: squares that carry a small diamond.
-        mark_name: What the diamond means.
-        title: Shown above the board.
-        ply: Number of moves played at first, 0 to the length of the game.
+        mark_name: what the diamond means.
+        title: shown above the board.
+        ply: number of moves played at first, 0 to the length of the game.
 
     Raises:
-        OthelloEduError: For a shape, a limit or a label that does not fit.
-        IllegalMoveError: For a game that breaks the rules.
+        OthelloEduError: for a shape, a limit or a label that does not fit.
+        IllegalMoveError: for a game that breaks the rules.
 
     Example:
         >>> tape = GameTape("f5d6c3", title="Three moves")
@@ -165,12 +165,12 @@ def heat_limits(
 
     Args:
         values: float, of any shape; NaN where there is no value.
-        limits: Those wanted; None for the least and the greatest value, made symmetric about 0 where they
+        limits: those wanted; None for the least and the greatest value, made symmetric about 0 where they
             have both signs.
-        names: Must be None: only labels have names.
+        names: must be None: only labels have names.
 
     Raises:
-        OthelloEduError: For values or limits that no heat map can show.
+        OthelloEduError: for values or limits that no heat map can show.
 
     Example:
         >>> heat_limits(np.array([-1.0, 0.5, np.nan]), None, None)
@@ -213,11 +213,11 @@ def label_names(
 
     Args:
         values: int or bool, of any shape; -1 where there is no label.
-        limits: Must be None: only a heat map has limits.
-        names: Those wanted; None for the numbers.
+        limits: must be None: only a heat map has limits.
+        names: those wanted; None for the numbers.
 
     Raises:
-        OthelloEduError: For labels that cannot be drawn, and too few or too many names.
+        OthelloEduError: for labels that cannot be drawn, and too few or too many names.
     """
     if limits is not None:
         raise OthelloEduError(

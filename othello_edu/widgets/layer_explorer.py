@@ -37,31 +37,31 @@ class LayerExplorer(PlayableGame):
     that the book's site brings along.
 
     Args:
-        model: A network.
-        probe: A probe of all its stages, fitted on the 64 squares, or on those of its board
+        model: a network.
+        probe: a probe of all its stages, fitted on the 64 squares, or on those of its board
             (`LinearProbe().fit(streams, contents)`).
-        saes: An autoencoder for each stage, or a mapping from stages to autoencoders, if features are wanted.
-        games: Where to look for positions at which a feature is active.
-        arrays: Instead of a model, probabilities along `moves`: of empty, mine and theirs, float [n_stages,
+        saes: an autoencoder for each stage, or a mapping from stages to autoencoders, if features are wanted.
+        games: where to look for positions at which a feature is active.
+        arrays: instead of a model, probabilities along `moves`: of empty, mine and theirs, float [n_stages,
             n_plies, 64, 3], and of each square as the next move, float [n_plies, 64], or None.
-        keep: Let what the model has along `moves` travel with the widget (about 45 kB), for pages without a
+        keep: let what the model has along `moves` travel with the widget (about 45 kB), for pages without a
             kernel.
-        moves: The game to begin with, a transcript.
-        ply: How many of its moves are on the board, all by default.
-        stage: The chosen one; the last by default.
-        compare: Another stage, -1 for none.
-        flip: A square whose disc is edited to the other colour, from the chosen stage on; "" for none. It
+        moves: the game to begin with, a transcript.
+        ply: how many of its moves are on the board, all by default.
+        stage: the chosen one; the last by default.
+        compare: another stage, -1 for none.
+        flip: a square whose disc is edited to the other colour, from the chosen stage on; "" for none. It
             must be the square of a disc, and is dropped when the game takes that away.
-        drawing: What is drawn on the true board: "", "next", or a notion of stability, "paper", "proven",
+        drawing: what is drawn on the true board: "", "next", or a notion of stability, "paper", "proven",
             "refuted".
-        library: Games to begin with, each with "name", "moves" and "ply".
-        board_size: For `arrays`; a model knows its own.
-        title: Shown above.
+        library: games to begin with, each with "name", "moves" and "ply".
+        board_size: for `arrays`; a model knows its own.
+        title: shown above.
 
     Raises:
-        OthelloEduError: Where probe, autoencoders, arrays and model do not fit each other, and as
+        OthelloEduError: where probe, autoencoders, arrays and model do not fit each other, and as
             `BoardWidget`.
-        IllegalMoveError: As `BoardWidget`.
+        IllegalMoveError: as `BoardWidget`.
 
     Example:
         >>> import othello_edu as oe

@@ -24,10 +24,10 @@ def esm(name: str) -> str:
     """A widget's module with all that it imports, as the ES module that anywidget wants.
 
     Args:
-        name: Of the file, such as "board_widget.js"; it must export `render`.
+        name: of the file, such as "board_widget.js"; it must export `render`.
 
     Raises:
-        ValueError: As `bundle`.
+        ValueError: as `bundle`.
     """
     return f'{bundle(name)}\nexport default {{ render: modules["{name}"].render }};\n'
 
@@ -38,10 +38,10 @@ def bundle(name: str) -> str:
     What `name` itself exports is in `modules[name]`.
 
     Args:
-        name: Of the file, such as "board_widget.js".
+        name: of the file, such as "board_widget.js".
 
     Raises:
-        ValueError: For a line that cannot be bundled, and for modules that import each other.
+        ValueError: for a line that cannot be bundled, and for modules that import each other.
     """
     order: list[str] = []
 

@@ -12,7 +12,7 @@ def describe_position(board: Board) -> str:
     """A position in words: who moves, where the discs lie.
 
     Args:
-        board: The position.
+        board: the position.
 
     Example:
         >>> describe_position(Board.start())

@@ -20,15 +20,15 @@ class PlayableGame(PictureMixin, anywidget.AnyWidget):
     Moves after `ply` are those that were undone.
 
     Args:
-        moves: A transcript.
+        moves: a transcript.
         board_size: 4, 6 or 8.
-        ply: How many of the moves are on the board; None for all.
-        title: Shown above.
-        **traits: Other traits of the widget, to be set when the game is there.
+        ply: how many of the moves are on the board; None for all.
+        title: shown above.
+        **traits: other traits of the widget, to be set when the game is there.
 
     Raises:
-        OthelloEduError: For what does not fit; the widget is then as it was.
-        IllegalMoveError: For a game that breaks the rules; the widget is then as it was.
+        OthelloEduError: for what does not fit; the widget is then as it was.
+        IllegalMoveError: for a game that breaks the rules; the widget is then as it was.
     """
 
     _css = css()
@@ -60,11 +60,11 @@ class PlayableGame(PictureMixin, anywidget.AnyWidget):
         """Play a move from the position that is shown; what had been undone is forgotten.
 
         Args:
-            move: The name of a square, such as "d3".
+            move: the name of a square, such as "d3".
 
         Raises:
-            OthelloEduError: For what is no square.
-            IllegalMoveError: For a move against the rules; the widget is then as it was.
+            OthelloEduError: for what is no square.
+            IllegalMoveError: for a move against the rules; the widget is then as it was.
         """
         self.moves = self.moves[: 2 * self.ply] + square_name(parse_square(move))
         self.ply += 1
