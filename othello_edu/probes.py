@@ -61,13 +61,10 @@ class _Probe:
         pieces, looks_finite = [], True
         for piece in rows.split(4096, dim=1):
             logits = self.logits(piece)
-            looks_finite = looks_finite and self._looks_finite(piece, logits)
+            # A number that is not finite spreads to all logits of its row: those of one square show it.
+            looks_finite = looks_finite and checks.is_finite(logits[:, :, 0])
             pieces.append(logits.argmax(-1).to(torch.int8))
         return torch.cat(pieces, 1).reshape(*streams.shape[:-1], -1).numpy(), looks_finite
-
-    def _looks_finite(self, streams: torch.Tensor, logits: torch.Tensor) -> bool:
-        # A number that is not finite spreads to all logits of its row: those of one square show it.
-        return checks.is_finite(logits[:, :, 0])
 
     def score(self, streams: torch.Tensor | np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Share of unmasked squares read correctly.
