@@ -126,7 +126,19 @@ def card(name: str) -> dict:
         OthelloEduError: for a name that is not found.
         CheckpointError: for a card that is missing or no JSON.
     """
-    path = model_folder(name) / CARD_FILE
+    return read_card(model_folder(name))
+
+
+def read_card(folder: FilePath) -> dict:
+    """The card in a folder that `export` wrote.
+
+    Args:
+        folder: of a model.
+
+    Raises:
+        CheckpointError: for a card that is missing or no JSON.
+    """
+    path = Path(checks.kind_of("folder", folder, (str, os.PathLike), "the path of a folder")) / CARD_FILE
     try:
         about = read_json(path)
         if not isinstance(about, dict):

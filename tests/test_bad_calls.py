@@ -61,7 +61,7 @@ EXEMPT = {
         CHECK: """directions.finite_rows games.checked games.refuse_squares probes.checked_labels
             model.checked_model model.check_weights model.in_evaluation_mode""",
         FILES: """pretrained.starting_point pretrained.card pretrained.card_text pretrained.trainings
-            pretrained.taught_by pretrained.export training.train
+            pretrained.read_card pretrained.taught_by pretrained.export training.train
             presets.TrainingConfig presets.TrainingConfig.rate
             checkpoints.read_run checkpoints.read_checkpoint checkpoints.check_folder
             checkpoints.TrainingRun.save checkpoints.TrainingRun.restore

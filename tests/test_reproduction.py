@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from othello_edu import baselines
+from othello_edu import baselines, pretrained
 from othello_edu.cli import main
 from othello_edu.directions import random_directions
 from othello_edu.errors import OthelloEduError
@@ -637,6 +637,15 @@ def test_claims_about_gpts_need_three_networks_and_their_agreement(done):
         over_models([one, two, one])
     with pytest.raises(OthelloEduError, match="differ in protocol or sizes"):
         over_models([one, two | {"sizes": {}}, three])
+    with pytest.raises(OthelloEduError, match="taught in different ways .*legal moves.*was drawn"):
+        over_models([one | {"taught_by": ["move"]}, two | {"taught_by": ["legal"]}, three])
+
+
+def test_results_say_what_the_network_was_taught_by(quick):
+    assert quick["taught_by"] == []  # its network has no card
+    assert run_module._load("small")[2] == ["move"]
+    if (pretrained.MODELS / "small_legal").exists():  # in a checkout
+        assert run_module._load("small_legal")[2] == ["legal"]
 
 
 def test_stability_needs_more_than_the_nearest_corner_and_more_than_random_weights(quick):

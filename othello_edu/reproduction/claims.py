@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OthelloEduError
+from ..pretrained import TEACHERS
 from .audit import CORNER
 from .feature_tables import CLOCK_TILES
 from .paper import BEST_AUROC, FIG_2_ACCURACY, MOST_TILES
@@ -82,12 +83,17 @@ def over_models(runs: list[dict]) -> list[dict]:
         For each claim {source, says, verdicts, verdict}.
 
     Raises:
-        OthelloEduError: if two runs are of the same network, or runs differ in protocol or sizes.
+        OthelloEduError: if two runs are of the same network, runs differ in protocol or sizes, or networks
+            in how they were taught.
     """
     if len({run["weights_sha256"] for run in runs}) < len(runs):
         raise OthelloEduError("two of these runs are of the same network: each counts once")
     if any(run[key] != runs[0][key] for run in runs for key in ("protocol", "sizes")):
         raise OthelloEduError("these runs differ in protocol or sizes: their verdicts are not comparable")
+    if len(arms := {taught(run) for run in runs}) > 1:
+        raise OthelloEduError(
+            f"these networks were taught in different ways ({'; '.join(sorted(arms))}): judge each way alone"
+        )
     together = []
     for claims in zip(*(run["claims"] for run in runs), strict=True):
         verdicts = [claim["verdict"] for claim in claims]
@@ -97,6 +103,12 @@ def over_models(runs: list[dict]) -> list[dict]:
         together.append({key: claims[0][key] for key in ("source", "says")})
         together[-1] |= {"verdicts": verdicts, "verdict": verdict}
     return together
+
+
+def taught(run: dict) -> str:
+    """What the network of a `run` was told about the next move, in words."""
+    names = run.get("taught_by", ["move"])  # before there was another way, nothing was said of it
+    return ", then ".join(TEACHERS[name] for name in names) or "nobody knows by what"
 
 
 # Fig. 2 ----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..errors import OthelloEduError
 from ..files import FilePath, atomic_write, locked, make_folder, read_json, remove_temporaries
 from ..model import GPT
-from ..pretrained import load_model, model_folder
+from ..pretrained import CARD_FILE, load_model, model_folder, read_card, taught_by
 from .claims import judge
 from .plan import Part, parts
 from .protocol import FULL, LAST_CLAIMED, PROTOCOLS, Sizes
@@ -62,7 +62,7 @@ def reproduce(
     """
     if protocol not in PROTOCOLS:
         raise OthelloEduError(f"protocol is {protocol!r}; it must be one of {', '.join(PROTOCOLS)}")
-    name, network = _load(model)
+    name, network, taught = _load(model)
     if network.config.board_size != 8:
         raise OthelloEduError(
             f"{name} plays {network.config.board_size}x{network.config.board_size}; "
@@ -78,6 +78,7 @@ def reproduce(
         "schema": SCHEMA,
         "model": name,
         "weights_sha256": fingerprint(network),
+        "taught_by": taught,
         "protocol": asdict(PROTOCOLS[protocol]),
         "sizes": asdict(sizes),
         "games_seed": SEED,
@@ -145,14 +146,15 @@ def _without_words(source: str) -> str:
     return ast.unparse(tree)
 
 
-def _load(model: FilePath | GPT) -> tuple[str, GPT]:
-    """What the model is called, and the model."""
+def _load(model: FilePath | GPT) -> tuple[str, GPT, list[str]]:
+    """What the model is called, the model, and what it was taught by: nothing where it has no card."""
     if isinstance(model, GPT):
-        return "a GPT", model.eval()
+        return "a GPT", model.eval(), []
     folder = Path(model)
     if not folder.is_dir():
         folder = model_folder(str(model))
-    return folder.name, load_model(folder)
+    has_card = (folder / CARD_FILE).exists()
+    return folder.name, load_model(folder), list(taught_by(read_card(folder))) if has_card else []
 
 
 def _part_file(out: Path, part: str) -> Path:
