@@ -28,19 +28,21 @@ def tiny(monkeypatch, tmp_path):
 def test_each_row_changes_one_thing_of_the_preset():
     base_model, base = (asdict(config) for config in PRESETS["mini"])
     for name, changes in sweep.CHANGES.items():
-        model, training = (asdict(config) for config in sweep.configuration("mini", changes))
+        model, training = (asdict(config) for config in sweep.configuration("mini", "move", changes))
         changed = {k for k in model if model[k] != base_model[k]}
         changed |= {k for k in training if training[k] != base[k]} - {"precision"}
         if "adamw_only" in changes:
             assert changed == {"learning_rate", "adamw_learning_rate"}
         else:
-            assert changed == set(changes), name
+            assert changed == set(changes) - {"averaged"}, name
 
 
 def test_rows_are_added_once_and_each_gets_the_same_time(tiny, monkeypatch):
     speeds = {"as the preset": 1.0, "batch of 32 games": 0.5, "AdamW alone, 0.001": 1.5}
     by_changes = {json.dumps(sweep.CHANGES[name]): speed for name, speed in speeds.items()}
-    monkeypatch.setattr(sweep, "relative_speed", lambda preset, changes: by_changes[json.dumps(changes)])
+    monkeypatch.setattr(
+        sweep, "relative_speed", lambda preset, targets, changes: by_changes[json.dumps(changes)]
+    )
     arguments = ["--preset", "mini", "--games", "64", "--only", *speeds]
     assert sweep.main(arguments[:-1]) == 0
     assert sweep.main(arguments) == 0
@@ -51,9 +53,25 @@ def test_rows_are_added_once_and_each_gets_the_same_time(tiny, monkeypatch):
     assert len({row["excess_loss"] for row in rows}) == 3
 
 
+def test_other_targets_make_rows_of_their_own(tiny):
+    arguments = ["--preset", "mini", "--games", "64", "--only", "as the preset"]
+    assert sweep.main([*arguments, "--targets", "legal"]) == sweep.main(arguments) == 0
+    legal, move = json.loads(tiny.read_text())
+    assert (legal["targets"], move["targets"]) == ("legal", "move")
+    assert legal["games"] == move["games"] and legal["excess_loss"] != move["excess_loss"]
+
+
+def test_averaged_weights_are_the_mean_of_the_last_ones(tiny):
+    """A single step is averaged at 64 games in batches of 16: the mean is the end itself, with its rates."""
+    short = sweep.one_run("mini", "move", {"decay": 0.0, "averaged": 0.25}, 64)
+    alone = sweep.one_run("mini", "move", {"decay": 0.0}, 64)
+    longer = sweep.one_run("mini", "move", {"decay": 0.0, "averaged": 0.75}, 64)
+    assert short["excess_loss"] == alone["excess_loss"] != longer["excess_loss"]
+
+
 def test_speed_is_relative_to_the_preset(tiny):
-    assert sweep.relative_speed("mini", {"warmup_steps": 0}) == 1.0
-    assert sweep.relative_speed("mini", {"batch_size": 32}, rounds=2, steps=1) > 0
+    assert sweep.relative_speed("mini", "move", {"warmup_steps": 0}) == 1.0
+    assert sweep.relative_speed("mini", "move", {"batch_size": 32}, rounds=2, steps=1) > 0
 
 
 def test_the_table_has_every_row_of_the_file_and_the_best_one_first():

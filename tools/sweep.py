@@ -1,6 +1,7 @@
 """Which settings of the training learn most in a minute? Writes book/sweep.json, for the page that shows it.
 
     .venv/bin/python tools/sweep.py --preset mini --games 150000
+    .venv/bin/python tools/sweep.py --preset small --targets legal --games 180000
 
 One setting at a time is changed from the preset's. Every run gets the time that the preset takes for so many
 games: its speed is measured beside the preset's, in turns, and decides how many games it reads, so that a
@@ -19,6 +20,8 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
 
 from othello_edu.checkpoints import new_run
 from othello_edu.evaluation import evaluate
@@ -26,12 +29,13 @@ from othello_edu.files import atomic_write
 from othello_edu.games import random_games
 from othello_edu.model import GPT
 from othello_edu.parallel import BatchGradient, fastest_precision
-from othello_edu.presets import EVALUATION_SEED, PRESETS
+from othello_edu.presets import EVALUATION_SEED, PRESETS, TARGETS
 from othello_edu.training import training_step
 
 RESULTS = Path(__file__).parent.parent / "book" / "sweep.json"
 
-# What is changed from the preset, one thing in a row. Rates and blocks are multiples of the preset's.
+# What is changed from the preset, one thing in a row. Rates and shapes are multiples of the preset's.
+# "averaged" is the share of the steps, at the end, whose weights are averaged.
 CHANGES = {
     "as the preset": {},
     "batch of 32 games": {"batch_size": 32},
@@ -47,12 +51,20 @@ CHANGES = {
     "warm-up of 300 steps": {"warmup_steps": 300},
     "rates fall during the last 40%": {"decay": 0.4},
     "rates fall throughout": {"decay": 1.0},
+    "half as many blocks": {"n_layer": 0.5},
+    "half as many blocks again": {"n_layer": 1.5},
     "twice as many blocks": {"n_layer": 2.0},
+    "three quarters of the width": {"d_model": 0.75},
+    "half the width again": {"d_model": 1.5},
+    "twice the width": {"d_model": 2.0},
+    "half as many blocks, twice the width": {"n_layer": 0.5, "d_model": 2.0},
+    "rates stay, mean of the last weights": {"decay": 0.0, "averaged": 0.2},
     "AdamW alone, 0.001": {"adamw_only": 1e-3},
     "AdamW alone, 0.003": {"adamw_only": 3e-3},
 }
-FACTORS = ("learning_rate", "adamw_learning_rate", "n_layer")
-SAME_SPEED = set(FACTORS[:2]) | {"weight_decay", "warmup_steps", "decay"}
+SHAPE = ("n_layer", "d_model")
+FACTORS = ("learning_rate", "adamw_learning_rate", *SHAPE)
+SAME_SPEED = {"learning_rate", "adamw_learning_rate", "weight_decay", "warmup_steps", "decay", "averaged"}
 
 
 @cache
@@ -61,20 +73,21 @@ def precision() -> str:
     return fastest_precision("cpu")
 
 
-def configuration(name_of_preset: str, changes: dict):
+def configuration(name_of_preset: str, targets: str, changes: dict):
     model_config, config = PRESETS[name_of_preset]
     preset = asdict(model_config) | asdict(config)
     values = {name: preset[name] * value if name in FACTORS else value for name, value in changes.items()}
-    if "n_layer" in values:
-        model_config = replace(model_config, n_layer=round(values.pop("n_layer")))
+    shape = {name: round(values.pop(name)) for name in SHAPE if name in values}
+    values.pop("averaged", None)
     if rate := values.pop("adamw_only", None):
         values |= {"learning_rate": rate, "adamw_learning_rate": rate}
-    return model_config, replace(config, precision=precision(), **values)
+    config = replace(config, precision=precision(), targets=targets, **values)
+    return replace(model_config, **shape), config
 
 
-def start(preset: str, changes: dict, n_games: int | None = None):
+def start(preset: str, targets: str, changes: dict, n_games: int | None = None):
     """A run with its first step before it, and what finds its gradients."""
-    model_config, config = configuration(preset, changes)
+    model_config, config = configuration(preset, targets, changes)
     config = config if n_games is None else replace(config, n_games=n_games)
     torch.manual_seed(config.seed)
     run = new_run(GPT(model_config), config)
@@ -85,12 +98,12 @@ def start(preset: str, changes: dict, n_games: int | None = None):
     return run, BatchGradient(run.model, config.precision, config.batch_size)
 
 
-def relative_speed(preset: str, changes: dict, rounds: int = 12, steps: int = 6) -> float:
+def relative_speed(preset: str, targets: str, changes: dict, rounds: int = 12, steps: int = 6) -> float:
     """Games a second, as a multiple of the preset's; the two take turns."""
     if set(changes) <= SAME_SPEED:
         return 1.0
     seconds = {"preset": [], "changed": []}
-    runs = {"preset": start(preset, {}), "changed": start(preset, changes)}
+    runs = {"preset": start(preset, targets, {}), "changed": start(preset, targets, changes)}
     for _ in range(rounds):
         for who, (run, gradient) in runs.items():
             began = time.perf_counter()
@@ -100,16 +113,23 @@ def relative_speed(preset: str, changes: dict, rounds: int = 12, steps: int = 6)
     return median(seconds["preset"]) / median(seconds["changed"])
 
 
-def one_run(preset: str, changes: dict, n_games: int) -> dict:
+def one_run(preset: str, targets: str, changes: dict, n_games: int) -> dict:
     """Train for the preset's time for `n_games`, and measure on games that nothing was trained on."""
-    speed = relative_speed(preset, changes)
-    run, gradient = start(preset, changes, round(n_games * speed))
-    while not run.finished:
-        training_step(run, gradient)
-    measured = evaluate(run.model, random_games(1000, EVALUATION_SEED + 2, run.model.config.board_size))
+    speed = relative_speed(preset, targets, changes)
+    run, gradient = start(preset, targets, changes, round(n_games * speed))
+    mean = AveragedModel(run.model) if "averaged" in changes else None
+    with tqdm(total=run.config.n_games, unit=" games") as bar:
+        while not run.finished:
+            training_step(run, gradient)
+            bar.update(run.games - bar.n)
+            if mean and run.step > (1 - changes["averaged"]) * run.config.n_steps:
+                mean.update_parameters(run.model)
+    model = mean.module if mean else run.model
+    measured = evaluate(model, random_games(1000, EVALUATION_SEED + 2, model.config.board_size))
     return {
         "relative_speed": round(speed, 3),
         "games": run.games,
+        "seconds": round(bar.format_dict["elapsed"]),
         **{name: round(measured[name], 4) for name in ("excess_loss", "legal_rate", "legal_mass")},
     }
 
@@ -117,16 +137,18 @@ def one_run(preset: str, changes: dict, n_games: int) -> dict:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=PRESETS, default="mini")
+    parser.add_argument("--targets", choices=TARGETS, default="move", help="what the network is told")
     parser.add_argument("--games", type=int, default=150_000, help="of the preset; others get as much time")
     parser.add_argument("--only", nargs="*", choices=CHANGES, default=list(CHANGES), help="some of the rows")
     arguments = parser.parse_args(argv)
-    settings = {"preset": arguments.preset, "preset_games": arguments.games}
+    preset, targets = arguments.preset, arguments.targets
+    settings = {"preset": preset, "targets": targets, "preset_games": arguments.games}
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     done = {row["change"] for row in results if settings.items() <= row.items()}
     for name in arguments.only:
         if name in done:
             continue
-        row = {**settings, "change": name, **one_run(arguments.preset, CHANGES[name], arguments.games)}
+        row = {**settings, "change": name, **one_run(preset, targets, CHANGES[name], arguments.games)}
         row["machine"] = f"{platform.machine()}, {torch.get_num_threads()} threads, {precision()}"
         print(json.dumps(row), flush=True)
         results.append(row)

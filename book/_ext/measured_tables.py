@@ -243,13 +243,13 @@ def timings_table(record: dict) -> list[str]:
 
 
 def sweep_table(rows: list[dict]) -> list[str]:
-    """Rows of one preset, one budget and one machine together, the one that learned most first."""
+    """Rows of one preset, teacher, budget and machine together, the one that learned most first."""
     lines = []
-    key = itemgetter("preset", "preset_games", "machine")
-    for preset, n_games, machine in sorted({key(row) for row in rows}):
-        group = [row for row in rows if key(row) == (preset, n_games, machine)]
+    key = itemgetter("preset", "targets", "preset_games", "machine")
+    for preset, targets, n_games, machine in sorted({key(row) for row in rows}):
+        group = [row for row in rows if key(row) == (preset, targets, n_games, machine)]
         lines += [
-            f"**`{preset}`**: the time of {n_games:,} games ({machine}).",
+            f"**`{preset}`**, taught by {TEACHERS[targets]}: the time of {n_games:,} games ({machine}).",
             "",
             "| what is changed | relative speed | games | excess loss | likeliest move legal | legal mass |",
             "| :-- | --: | --: | --: | --: | --: |",
