@@ -20,7 +20,9 @@ IMAGE_TYPES = {"image/png", "image/svg+xml", "image/jpeg"}
 MOST_LINES = 15
 MOST_FOLDED_LINES = 25
 # Visible cells that need more lines, (chapter, id of the cell): why. At most twelve.
-LONGER_CELLS: dict[tuple[str, str], str] = {}
+LONGER_CELLS: dict[tuple[str, str], str] = {
+    ("04_training", "c17-loop"): "the training loop, to be read as a whole",
+}
 WIDTH = 79  # as notebooks/ruff.toml says
 MOST_BYTES = 2 * 2**20
 MOST_BYTES_TOGETHER = 6_000_000

@@ -20,7 +20,15 @@ from othello_edu.errors import OthelloEduError
 from othello_edu.files import atomic_write
 from othello_edu.pretrained import card, load_pretrained
 from othello_edu.reproduction import load_results
-from othello_edu.reproduction.arms import MEASURES, compare, compare_pairs, measure, similarities
+from othello_edu.reproduction.arms import (
+    MEASURES,
+    SAE_KS,
+    SAE_STAGES,
+    compare,
+    compare_pairs,
+    measure,
+    similarities,
+)
 from othello_edu.reproduction.results import round_all, rounded
 from othello_edu.reproduction.run import fingerprint
 
@@ -47,14 +55,13 @@ def compared(of_arms: list[dict], pairs: np.ndarray) -> dict:
             found[name] = compare_pairs(pairs, n_first, of.matters)
         else:
             found[name] = compare([network[name] for network in of_arms], n_first, of.matters)
-    return {
-        name: {"says": MEASURES[name].says, "matters": MEASURES[name].matters}
-        | {
-            key: round_all(v) if key == "means" else v if isinstance(v, str) else rounded(v)
-            for key, v in asdict(c).items()
-        }
-        for name, c in found.items()
-    }
+    rows = {}
+    for name, of in MEASURES.items():
+        numbers = asdict(found[name])
+        means, outcome = round_all(numbers.pop("means")), numbers.pop("outcome")
+        numbers = {key: rounded(value) for key, value in numbers.items()}
+        rows[name] = asdict(of) | {"means": means} | numbers | {"outcome": outcome}
+    return rows
 
 
 def claims(names: list[str]) -> list[dict]:
@@ -97,6 +104,7 @@ def main() -> int:
     pairs = similarities([models[name] for name in names])
     results = {
         "arms": ARMS,
+        "sae": {"stages": SAE_STAGES, "k": SAE_KS},
         "beside": BESIDE,
         "networks": {name: measured[name] for name in models},
         "pairs": round_all(pairs),

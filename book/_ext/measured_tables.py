@@ -4,10 +4,13 @@
 FOLDER`, with names under it, shows the cards of these models. Of what `othello-edu reproduce` found, with
 runs by both protocols in a folder for each model: `{paper} FOLDER` shows the claims of the paper beside it,
 and `{paper_features} FOLDER` the tables of single features; `{paper_networks} FOLDER PROTOCOL`, with names
-of models under it, the verdicts on each of them. Folders are relative to the repository.
+of models under it, the verdicts on each of them. `{arms} FILE` shows what `tools/compare_arms.py` found out
+about two ways of teaching, and `{arms_claims} FILE` which verdicts they change. Folders are relative to the
+repository.
 """
 
 import json
+from collections import Counter
 from operator import itemgetter
 from pathlib import Path
 
@@ -97,6 +100,18 @@ class PaperNetworks(MeasuredTable):
 
     def lines(self, runs):
         return verdicts_table(runs)
+
+
+class Arms(MeasuredTable):
+    made_by = "tools/compare_arms.py"
+
+    def lines(self, record):
+        return arms_table(record)
+
+
+class ArmsClaims(Arms):
+    def lines(self, record):
+        return arms_claims_table(record)
 
 
 def paper_table(runs: dict[str, dict]) -> list[str]:
@@ -264,7 +279,54 @@ def sweep_table(rows: list[dict]) -> list[str]:
     return lines
 
 
+def arms_table(record: dict) -> list[str]:
+    """A row for each measure: both arms, their difference, what seeds do, and what comes of it."""
+    names = [TEACHERS[arm] for arm in record["arms"]]
+    lines = [
+        f"| measure | {' | '.join(names)} | difference | of seeds | found from | matters from | so |",
+        "| :-- | --: | --: | --: | --: | --: | --: | :-- |",
+    ]
+    for name, row in record["compared"].items():
+        cells = [_curve(mean) for mean in row["means"]]
+        if name == "readings":  # of pairs
+            cells = [f"{cells[0]} (within an arm)", f"{cells[1]} (across)"]
+        sizes = [f"{row[key]:.3f}" for key in ("difference", "spread", "found_from", "matters")]
+        lines.append(f"| {row['says']} | {' | '.join([*cells, *sizes])} | **{row['outcome']}** |")
+    return lines
+
+
+def _curve(values: list[float]) -> str:
+    """A number, or from the lowest of a curve to its highest."""
+    return f"{values[0]:.3f}" if len(values) == 1 else f"{min(values):.3f} to {max(values):.3f}"
+
+
+def arms_claims_table(record: dict) -> list[str]:
+    """A row for each claim of the paper: its verdicts in either arm, and the numbers that differ."""
+    names = [TEACHERS[arm] for arm in record["arms"]]
+    n_first = len(next(iter(record["arms"].values())))
+    lines = [
+        f"| where | the paper says | {' | '.join(names)} | numbers that differ |",
+        "| :-- | :-- | :-- | :-- | :-- |",
+    ]
+    for claim in record["claims"]:
+        of_arms = claim["verdicts"][:n_first], claim["verdicts"][n_first:]
+        cells = [
+            ", ".join(f"{n} × {verdict}" for verdict, n in Counter(verdicts).items()) for verdicts in of_arms
+        ]
+        differing = [
+            f"{key}: {_number(row['means'][0])} and {_number(row['means'][1])}"
+            for key, row in claim["numbers"].items()
+            if row["differ"]
+        ]
+        of_all = f"{len(differing)} of {len(claim['numbers'])}"
+        shown = of_all + "".join(f"<br>{text}" for text in differing)
+        lines.append(f"| {claim['source']} | {claim['says']} | {' | '.join(cells)} | {shown} |")
+    return lines
+
+
 def setup(app):
+    app.add_directive("arms", Arms)
+    app.add_directive("arms_claims", ArmsClaims)
     app.add_directive("timings", Timings)
     app.add_directive("sweep", Sweep)
     app.add_directive("networks", Networks)

@@ -10,15 +10,17 @@ Its arguments are the folder of the run, relative to the repository, and the nam
     Corrected protocol, with its controls.
     ```
 
-What `othello-edu reproduce` draws into its own folder is the same figure from the same file.
+What `othello-edu reproduce` draws into its own folder is the same figure from the same file. `{arms_figure}`
+draws one of `ARMS_FIGURES` from the file that `tools/compare_arms.py` writes.
 """
 
+import json
 from pathlib import Path
 
 from sphinx.directives.patches import Figure
 
 from othello_edu.errors import OthelloEduError
-from othello_edu.reproduction.figures import FIGURES, draw_one
+from othello_edu.reproduction.figures import ARMS_FIGURES, FIGURES, draw_one, save
 from othello_edu.reproduction.results import RESULTS, read_results
 
 DRAWN = "_build/paper_figures"  # in the folder of the sources, where Sphinx looks for pictures
@@ -28,12 +30,13 @@ class PaperFigure(Figure):
     required_arguments = 2
     optional_arguments = 0
     final_argument_whitespace = False
+    figures = FIGURES
     option_spec = {name: Figure.option_spec[name] for name in ("name", "alt", "width")}
 
     def run(self):
         folder, name = self.arguments
-        if name not in FIGURES:
-            raise self.error(f"there is no figure {name!r}; there are: {', '.join(FIGURES)}")
+        if name not in self.figures:
+            raise self.error(f"there is no figure {name!r}; there are: {', '.join(self.figures)}")
         if not self.options.get("alt"):
             raise self.error(f"{name} of {folder} needs :alt:, words for those who do not see it")
         picture = f"{DRAWN}/{folder.replace('/', '_')}_{name}.svg"
@@ -60,6 +63,21 @@ class PaperFigure(Figure):
             raise self.error(f"{folder}/{RESULTS} holds nothing for the figure {name}")
 
 
+class ArmsFigure(PaperFigure):
+    """`{arms_figure} FILE curves`: what `tools/compare_arms.py` measured, a curve for each network."""
+
+    figures = ARMS_FIGURES
+
+    def draw(self, file, name, path):
+        file = Path(self.env.srcdir, file)
+        self.env.note_dependency(str(file))
+        if not file.exists():
+            raise self.error(f"{file.name} is missing: `tools/compare_arms.py` writes it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(ARMS_FIGURES[name](json.loads(file.read_text(encoding="utf-8"))), name, path)
+
+
 def setup(app):
+    app.add_directive("arms_figure", ArmsFigure)
     app.add_directive("paper_figure", PaperFigure)
     return {"version": "1", "parallel_read_safe": True}

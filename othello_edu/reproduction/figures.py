@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from .. import plots
 from ..files import FilePath, atomic_write
+from ..pretrained import TEACHERS
 from .audit import CORNER, REPORTS
 from .claims import probe_accuracy, stability_counts
 from .paper import COLOUR_THRESHOLD, FIG_2_ACCURACY, STABILITY_THRESHOLD
@@ -247,6 +248,30 @@ def dictionaries(results: dict) -> Figure | None:
     return fig
 
 
+def arms(record: dict) -> Figure:
+    """Four curves of each network of two arms, from the `record` of `tools/compare_arms.py`."""
+    fig, axes = plt.subplots(2, 2, figsize=(9.4, 6.4), layout="constrained")
+    measured = {name: network["measured"] for name, network in record["networks"].items()}
+    looks = list(zip(record["arms"].items(), ((plots.BLUE, "o-"), (plots.ORANGE, "s--")), strict=True))
+    for ax, name in zip(
+        axes.flat, ("discs", "mine_above_colours", "edited_board", "sae_variance"), strict=True
+    ):
+        for (arm, networks), (colour, style) in looks:
+            for at, network in enumerate(networks):
+                curve = measured[network][name]
+                label = f"taught by {TEACHERS[arm]}" if at == 0 else None
+                ax.plot(range(len(curve)), curve, style, color=colour, ms=3, lw=1, label=label)
+        ax.set_title(record["compared"][name]["says"], fontsize=9)
+        ax.set_xlabel("stage")
+    last = axes.flat[-1]
+    ks, stages = record["sae"]["k"], record["sae"]["stages"]
+    last.set_xticks(range(len(ks) * len(stages)), [f"{k}" for _ in stages for k in ks], fontsize=8)
+    last.set_xlabel(f"L0, at stages {', '.join(map(str, stages))}")
+    fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return fig
+
+
+ARMS_FIGURES: dict[str, Callable[[dict], Figure]] = {"curves": arms}
 FIGURES: dict[str, Callable[[dict], Figure | None]] = {
     "fig_2": fig_2,
     "fig_2_quirks": quirks,
@@ -276,10 +301,21 @@ def draw_one(name: str, results: dict, path: FilePath) -> bool:
     figure = FIGURES[name](results)
     if figure is None:
         return False
-    with plt.rc_context({"svg.hashsalt": name}), atomic_write(path) as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})  # the same bytes every time
-    plt.close(figure)
+    save(figure, name, path)
     return True
+
+
+def save(figure: Figure, name: str, path: FilePath) -> None:
+    """Write a figure as SVG, the same bytes every time, and close it.
+
+    Args:
+        figure: to write.
+        name: of it.
+        path: of the file.
+    """
+    with plt.rc_context({"svg.hashsalt": name}), atomic_write(path) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    plt.close(figure)
 
 
 def draw_all(results: dict, folder: FilePath) -> list[Path]:
