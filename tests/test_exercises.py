@@ -63,9 +63,9 @@ def test_there_are_chapters_with_exercises():
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_a_chapter_has_two_questions(name):
+def test_a_chapter_has_two_questions_or_three(name):
     labels = {label for label, value in vars(MODULES[name]).items() if isinstance(value, Question)}
-    assert labels == {"q1", "q2"}
+    assert labels in ({"q1", "q2"}, {"q1", "q2", "q3"})
 
 
 @every_question

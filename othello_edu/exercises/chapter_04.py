@@ -1,10 +1,10 @@
-"""Chapter 4, training: the schedule of the learning rate, and the legal rate."""
+"""Chapter 4, training: the schedule of the learning rate, the legal rate, and what a message pushes."""
 
 import numpy as np
 import torch
 
 from ..games import Games, next_tokens, random_games, replay
-from ..labels import legal_tokens
+from ..labels import legal_distribution, legal_tokens
 from ._question import Misconception, Question
 
 
@@ -216,5 +216,87 @@ q2 = Question(
     why=(
         "For each move to predict, one test: is the token with the largest logit, padding aside, legal in "
         "the position that has been read?"
+    ),
+)
+
+
+def push(logits, told):
+    return logits.softmax(-1) * told.sum(-1, keepdim=True) - told
+
+
+def _push_up(logits, told):
+    return told - logits.softmax(-1)
+
+
+def _push_where_nothing_is_told(logits, told):
+    return logits.softmax(-1) - told
+
+
+def _push_up_where_told(logits, told):
+    return told - logits.softmax(-1) * told.sum(-1, keepdim=True)
+
+
+def _push_of_logits(logits, told):
+    return logits * told.sum(-1, keepdim=True) - told
+
+
+def _push_of_logarithms(logits, told):
+    return -told / logits.softmax(-1)
+
+
+def _push_of_the_told_alone(logits, told):
+    return (logits.softmax(-1) - told) * (told > 0)
+
+
+def _messages(seed):
+    """Logits for short 4x4 games, and what two teachers say of the same rows."""
+    logits, games = _guesses(seed)
+    logits, games = logits[:4], games[:4]
+    played = torch.nn.functional.one_hot(next_tokens(games), logits.shape[-1]).float()
+    played[..., 0] = 0
+    return [(logits, legal_distribution(games)), (logits, played)]
+
+
+q3 = Question(
+    title="What a message pushes",
+    answer=push,
+    cases=[*_messages(43), *_messages(44)],
+    misconceptions=[
+        Misconception(
+            _push_up_where_told,
+            "Your signs are those of the way in which the logits should move. The gradient points the other "
+            "way, uphill; the optimiser turns it round.",
+        ),
+        Misconception(
+            _push_where_nothing_is_told,
+            "Your rows after the end of a game push every logit. Where no move follows nothing is told, and "
+            "nothing is pushed.",
+        ),
+        Misconception(
+            _push_up,
+            "Two things at once. The sign is that of the way the logits should move, and the gradient points "
+            "uphill; and rows where nothing is told push as well.",
+        ),
+        Misconception(_push_of_logits, "You subtract from the logits. Turn them into probabilities first."),
+        Misconception(
+            _push_of_logarithms,
+            "That is the slope with respect to the probabilities. A logit changes all probabilities of its "
+            "row, since they add up to 1.",
+        ),
+        Misconception(
+            _push_of_the_told_alone,
+            "You push only the moves that are told. The others are pushed too: they get probability that "
+            "somebody has to lose.",
+        ),
+    ],
+    advice=(
+        "Put the logits into the loss of a row: minus the sum of `told * logits`, plus the logarithm of the "
+        "sum of `logits.exp()`, where `told` adds up to 1. What is the slope of each part with respect to one "
+        "logit?"
+    ),
+    why=(
+        "Each probability is compared with what was told. Told the move that was drawn, every *other* legal "
+        "move is pushed down, however good the network is. Told all legal moves, nothing is pushed any more "
+        "once the probabilities are right."
     ),
 )
