@@ -291,8 +291,7 @@ q3 = Question(
     ],
     advice=(
         "Put the logits into the loss of a row: minus the sum of `told * logits`, plus the logarithm of the "
-        "sum of `logits.exp()`, where `told` adds up to 1. What is the slope of each part with respect to one "
-        "logit?"
+        "sum of `logits.exp()`, where `told` adds up to 1. What is the slope of each part along one logit?"
     ),
     why=(
         "Each probability is compared with what was told. Told the move that was drawn, every *other* legal "
