@@ -25,6 +25,7 @@ def _train(arguments: argparse.Namespace) -> None:
         "seed": arguments.seed,
         "precision": arguments.precision,
         "targets": arguments.targets,
+        "decay": arguments.decay,
     }
     start = None
     if arguments.start is not None:
@@ -179,6 +180,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=TARGETS,
         help="what the network is told about the next move: the one that was drawn (default), or all legal "
         "moves with equal weight",
+    )
+    command.add_argument(
+        "--decay",
+        type=float,
+        metavar="SHARE",
+        help="of the games, at the end, during which the learning rates fall (default: the preset's)",
     )
     command.add_argument("--compile", action="store_true", help="through torch.compile (needs a C compiler)")
     command.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")

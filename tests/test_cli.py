@@ -37,7 +37,7 @@ def test_the_help_says_it_all(capsys):
         run("train", "--help")
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for option in ("--start MODEL", "--precision", "--compile", "torchrun"):
+    for option in ("--start MODEL", "--precision", "--decay SHARE", "--compile", "torchrun"):
         assert option in text
     for option in ("--preset", "--games N", "--seed S", "--out DIR", "--resume", "--device", "--threads N"):
         assert option in text
@@ -181,9 +181,10 @@ def test_training_goes_on_from_an_exported_model_with_games_it_has_not_read(tmp_
     assert run(*train, 160, "--seed", 5, "--out", tmp_path / "run") == 0
     assert run("export", tmp_path / "run", "--out", tmp_path / "model", *about) == 0
     start = ("--start", tmp_path / "model")
+    start = (*start, "--decay", 1)
     assert run(*train, 40, *start, "--out", tmp_path / "more") == 0
     more = read_run(tmp_path / "more")
-    assert (more.config.seed, more.config.first_game, more.games) == (5, 160, 200)
+    assert (more.config.seed, more.config.first_game, more.games, more.config.decay) == (5, 160, 200, 1.0)
     assert run(*train, 40, *start, "--out", tmp_path / "more", "--resume") == 0, "the same command goes on"
     assert run("export", tmp_path / "more", "--out", tmp_path / "another", *about) == 0
     capsys.readouterr()
@@ -191,6 +192,7 @@ def test_training_goes_on_from_an_exported_model_with_games_it_has_not_read(tmp_
         ((*start, "--seed", 6), "was trained with seed 5"),
         (("--start", "small"), "the model to start from is"),
         (("--start", tmp_path / "nothing"), "nothing/config.json does not describe a model"),
+        ((*start, "--decay", 2), "decay is 2.0"),
         (("--start", "base"), "'base' does not come with the package"),
         (("--start", tmp_path / "another", "--resume"), "is from another configuration: first_game is 160"),
     ]:
