@@ -64,3 +64,25 @@ def test_the_figure_draws_each_network_in_each_panel(record):
     ):
         for line, network in zip(ax.lines, names, strict=True):
             np.testing.assert_array_equal(line.get_ydata(), drawn[network]["measured"][name])
+
+
+def test_what_the_page_concludes_is_what_was_found(record):
+    found = record["compared"]
+    outcome = {name: row["outcome"] for name, row in found.items()}
+    assert outcome["excess_loss"] == "agree"  # matched
+    assert outcome["all_squares"] == outcome["discs"] == "differ"
+    for name in ("all_squares", "discs"):
+        move, legal = found[name]["means"]
+        assert legal[1] > move[1] and legal[-1] < move[-1]
+    for name in ("mine_above_colours", "edited_board", "true_board", "random_push"):
+        assert outcome[name] in ("agree", "differ slightly")
+    for name in ("sae_variance", "sae_loss"):
+        move, legal = np.array(found[name]["means"])
+        assert outcome[name] == "differ" and (legal > move).all()
+    relative = {name: row["difference"] / row["matters"] for name, row in found.items()}
+    assert {name for name in relative if relative[name] == max(relative.values())} <= {
+        "sae_variance",
+        "sae_loss",
+    }
+    games = {arm: [card(name)["games_read"] for name in names] for arm, names in record["arms"].items()}
+    assert max(games["legal"]) < min(games["move"])

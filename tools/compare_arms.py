@@ -101,7 +101,7 @@ def main() -> int:
             measured[name] |= {"measured": measure(model)}
             write(kept | {"networks": measured})
     print("comparing pairs", flush=True)
-    pairs = similarities([models[name] for name in names])
+    pairs = np.array(round_all(similarities([models[name] for name in names])))
     results = {
         "arms": ARMS,
         "sae": {"stages": SAE_STAGES, "k": SAE_KS},
