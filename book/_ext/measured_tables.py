@@ -213,7 +213,7 @@ def networks_table(cards: dict[str, dict]) -> list[str]:
     for name, card in cards.items():
         measured = card["measured"]
         lines.append(
-            f"| {as_code(name)} | {', then '.join(TEACHERS[teacher] for teacher in taught_by(card))} "
+            f"| {as_code(name)} | {', then '.join(BRIEFLY[teacher] for teacher in taught_by(card))} "
             f"| {card['training']['seed']:d} | {card['games_read']:,} "
             f"| {measured['excess_loss']:.3f} "
             f"| {measured['legal_rate']:.2%} | {measured['legal_mass']:.1%} "
@@ -279,19 +279,22 @@ def sweep_table(rows: list[dict]) -> list[str]:
     return lines
 
 
+BRIEFLY = {"move": "drawn move", "legal": "all legal moves"}  # as a table has room for it
+
+
 def arms_table(record: dict) -> list[str]:
     """A row for each measure: both arms, their difference, what seeds do, and what comes of it."""
-    names = [TEACHERS[arm] for arm in record["arms"]]
+    names = [BRIEFLY[arm] for arm in record["arms"]]
     lines = [
-        f"| measure | {' | '.join(names)} | difference | of seeds | found from | matters from | so |",
-        "| :-- | --: | --: | --: | --: | --: | --: | :-- |",
+        f"| measure | so | {' | '.join(names)} | difference | of seeds | found from | matters from |",
+        "| :-- | :-- | --: | --: | --: | --: | --: | --: |",
     ]
     for name, row in record["compared"].items():
         cells = [_curve(mean) for mean in row["means"]]
         if name == "readings":  # of pairs
             cells = [f"{cells[0]} (within an arm)", f"{cells[1]} (across)"]
         sizes = [f"{row[key]:.3f}" for key in ("difference", "spread", "found_from", "matters")]
-        lines.append(f"| {row['says']} | {' | '.join([*cells, *sizes])} | **{row['outcome']}** |")
+        lines.append(f"| {row['says']} | **{row['outcome']}** | {' | '.join([*cells, *sizes])} |")
     return lines
 
 
@@ -302,7 +305,7 @@ def _curve(values: list[float]) -> str:
 
 def arms_claims_table(record: dict) -> list[str]:
     """A row for each claim of the paper: its verdicts in either arm, and the numbers that differ."""
-    names = [TEACHERS[arm] for arm in record["arms"]]
+    names = [BRIEFLY[arm] for arm in record["arms"]]
     n_first = len(next(iter(record["arms"].values())))
     lines = [
         f"| where | the paper says | {' | '.join(names)} | numbers that differ |",
