@@ -89,6 +89,35 @@ def _export(arguments: argparse.Namespace) -> None:
     )
 
 
+def _import(arguments: argparse.Namespace) -> None:
+    from .importing import import_autoencoder, import_network
+
+    if arguments.source.is_dir():
+        if arguments.model is None:
+            raise OthelloEduError(
+                f"{arguments.source} is a folder, as of an autoencoder: --model must say of which network. "
+                "To import a network, give its file"
+            )
+        origin = import_autoencoder(arguments.source, arguments.model, arguments.out)
+        measured = origin["measured"]
+        print(
+            f"{origin['kind']} of stage {origin['stage']}: {measured['l0']:.1f} features active, explained "
+            f"variance {measured['explained_variance']:.3f}"
+        )
+        print(f"written: {arguments.out} (othello_edu.interop.read_saelens reads it)")
+        return
+    origin = import_network(arguments.source, arguments.out, arguments.heads, arguments.untrained)
+    model, measured = origin["model"], origin["measured"]
+    print(
+        f"{model['n_layer']} blocks x {model['d_model']}, {model['n_head']} heads, read by the names of "
+        f"{origin['names']}; after rounding to float16: excess loss {measured['excess_loss']:.4f} nats, "
+        f"top-1 legal {measured['legal_rate']:.2%}"
+    )
+    if origin["cut_positions"]:
+        print(f"cut off: {origin['cut_positions']} positions of its window that no game reaches")
+    print(f"written: {arguments.out}\nnext: othello-edu reproduce --model {arguments.out} --out …")
+
+
 def _reproduce(arguments: argparse.Namespace) -> None:
     from .reproduction import SIZES, reproduce  # here: `train` should not wait for it
 
@@ -222,6 +251,35 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_export)
 
     command = commands.add_parser(
+        "import",
+        help="take a network or an autoencoder of another project",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Take a network or an autoencoder of another project.",
+        epilog=(
+            "SOURCE is the file of a network in the names of minGPT (the OthelloGPT of Li et al.) or of\n"
+            "TransformerLens (Nanda's copy of it), or the folder of an autoencoder that the library\n"
+            "dictionary_learning wrote (Karvonen et al.): ae.pt and config.json. Tensors are read, and\n"
+            "nothing else is unpickled. Vocabulary, window and order of squares are checked."
+        ),
+    )
+    command.add_argument("source", type=_folder, metavar="SOURCE", help="a file, or a folder")
+    command.add_argument("--out", type=_folder, required=True, metavar="DIR", help="folder for what is read")
+    command.add_argument(
+        "--heads",
+        type=_positive,
+        default=8,
+        metavar="N",
+        help="of each block; minGPT's files do not tell (default: %(default)s)",
+    )
+    command.add_argument(
+        "--model", metavar="NAME", help="of an autoencoder: the imported or shipped network it belongs to"
+    )
+    command.add_argument(
+        "--untrained", action="store_true", help="also a network that does not play Othello, as a control"
+    )
+    command.set_defaults(run=_import)
+
+    command = commands.add_parser(
         "reproduce",
         help="every figure and table of Du et al. (2025), with controls and verdicts",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -236,7 +294,10 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     command.add_argument(
-        "--model", required=True, metavar="NAME", help="a shipped model, or a folder that `export` wrote"
+        "--model",
+        required=True,
+        metavar="NAME",
+        help="a shipped model, or a folder that `export` or `import` wrote",
     )
     command.add_argument("--protocol", choices=("published", "corrected"), default="corrected")
     command.add_argument("--out", type=_folder, required=True, metavar="DIR", help="folder for the results")

@@ -1,4 +1,4 @@
-"""Other projects' files, in and out: minGPT's OthelloGPT, TransformerLens, published probes, SAELens.
+"""Other projects' files: networks of minGPT and TransformerLens, published probes, SAEs of two libraries.
 
 The public OthelloGPT weights number squares by `8 * letter + digit`, where this package has
 `8 * digit + letter`: the same board, transposed. The start position is its own mirror image there, so a
@@ -34,6 +34,7 @@ State = Mapping[str, torch.Tensor]
 BLACK_TO_PLAY, WHITE_TO_PLAY = 0, 1  # modes of the published probe; a third is either
 BLANK, WHITE, BLACK = range(3)  # its options
 SAE_FILE, SAE_CONFIG = "sae_weights.safetensors", "cfg.json"
+DICTIONARY_FILE, DICTIONARY_CONFIG = "ae.pt", "config.json"  # of dictionary_learning
 BARE = "tensor"  # what `read_state` calls the tensor of a file that holds one without a name
 WRAPPERS = re.compile(r"^((_orig_mod|module)\.)+|(?<=\.)_orig_mod\.")  # torch.compile's and DDP's, in names
 
@@ -653,8 +654,8 @@ def read_saelens(folder: FilePath) -> Autoencoder:
         raise CheckpointError(f"{folder / SAE_CONFIG}: {error}") from error
 
 
-def _read_config(path: Path) -> dict:
-    """SAELens' cfg.json of an SAE that this package has; `architecture` and `k` as version 6 has them."""
+def _read_settings(path: Path) -> dict:
+    """The object in a JSON file that describes an SAE."""
     try:
         _need_file(path)
         fault: object = None
@@ -667,6 +668,12 @@ def _read_config(path: Path) -> dict:
         fault = _beginning(path) or error
     if fault is not None:
         raise CheckpointError(f"{path} does not describe an SAE: {fault}")
+    return config
+
+
+def _read_config(path: Path) -> dict:
+    """SAELens' cfg.json of an SAE that this package has; `architecture` and `k` as version 6 has them."""
+    config = _read_settings(path)
 
     def refuse_if(wrong, what):
         if wrong:
@@ -727,3 +734,114 @@ def _filled(sae: Autoencoder, **state: torch.Tensor) -> Autoencoder:
     """The SAE with this state, for use and no more training."""
     sae.load_state_dict(state)
     return sae.eval().requires_grad_(False)
+
+
+# What dictionary_learning calls the tensors of each class: ours -> theirs.
+DICTIONARY_NAMES = {
+    "AutoEncoder": {"b_enc": "encoder.bias", "b_dec": "bias"},
+    "AutoEncoderNew": {"b_enc": "encoder.bias", "b_dec": "decoder.bias"},
+    "GatedAutoEncoder": {
+        "r_mag": "r_mag",
+        "gate_bias": "gate_bias",
+        "b_enc": "mag_bias",
+        "b_dec": "decoder_bias",
+    },
+    "AutoEncoderTopK": {"b_enc": "encoder.bias", "b_dec": "b_dec"},
+}
+NO_THRESHOLD = 1e-30  # a JumpReLU with so low a threshold is a ReLU
+
+
+def read_dictionary_learning(folder: FilePath) -> tuple[JumpReLU | TopK, int, int | None]:
+    """An SAE from the folder that the library dictionary_learning writes, as Karvonen et al. (2024) did.
+
+    Four of its classes can be read. `AutoEncoder` and `AutoEncoderNew` have ReLUs, which are JumpReLUs with
+    a threshold of next to nothing. `GatedAutoEncoder` shares one matrix between gate and magnitude, so that
+    the gate is a threshold on the magnitude, and it is a JumpReLU exactly. `AutoEncoderTopK` is our `TopK`.
+    Rows of W_dec get length 1, and activations the length that they had; TopK's have it already.
+
+    Args:
+        folder: with `ae.pt` and `config.json`.
+
+    Returns:
+        The SAE, in evaluation mode and without gradients; its stage (their layer l is read after block l,
+        counted from 0: stage l + 1); and the length of the sequences that it was trained on, if the folder
+        tells it.
+
+    Raises:
+        CheckpointError: naming the file and the setting or the tensor, for files that cannot be read or
+            contradict each other and for any other class.
+
+    References:
+        Karvonen et al. (2024), and the public code of dictionary_learning.
+    """
+    path, config = Path(folder) / DICTIONARY_FILE, Path(folder) / DICTIONARY_CONFIG
+    settings = _read_settings(config)
+    trainer, buffer = settings.get("trainer"), settings.get("buffer") or {}
+    if not isinstance(trainer, dict) or not isinstance(buffer, dict):
+        raise CheckpointError(f"{config} has no settings under the name 'trainer'")
+    kind, layer = trainer.get("dict_class"), trainer.get("layer")
+    if not isinstance(kind, str) or kind not in DICTIONARY_NAMES:
+        known = ", ".join(DICTIONARY_NAMES)
+        raise CheckpointError(f"{config} says dict_class: {_short(kind)}; only {known} can be read")
+    if type(layer) is not int or layer < 0:
+        raise CheckpointError(f"{config} says layer: {_short(layer)}; it must be a whole number, at least 0")
+    tensors = read_state(path)
+    k = tensors.pop("k", None)
+    tensors.pop("threshold", None)  # of newer TopK files, and not used by TopK
+    names = {"W_enc": "encoder.weight", "W_dec": "decoder.weight"} | DICTIONARY_NAMES[kind]
+    if missing := sorted(set(names.values()) - set(tensors)):
+        raise CheckpointError(f"{path} has no {missing[0]}, which a {kind} has")
+    if unknown := sorted(set(tensors) - set(names.values())):
+        raise CheckpointError(f"{path} has {_short(unknown[0])}, which a {kind} has not")
+    read = {ours: _numbers(tensors[theirs], f"{path}: {theirs}") for ours, theirs in names.items()}
+    shape = read["W_enc"].shape
+    wanted = {"W_enc": shape, "W_dec": shape[::-1], "b_dec": shape[1:]}
+    if (
+        len(shape) != 2
+        or not shape.numel()
+        or any(value.shape != wanted.get(name, shape[:1]) for name, value in read.items())
+    ):
+        shapes = ", ".join(f"{theirs} {list(tensors[theirs].shape)}" for theirs in names.values())
+        raise CheckpointError(f"{path}: {shapes} do not fit together")
+    n_features, d_model = shape
+    for name, size in (("activation_dim", d_model), ("dict_size", n_features)):
+        if trainer.get(name, size) != size:
+            raise CheckpointError(f"{config}: {name} is {_short(trainer[name])}; the weights have {size}")
+    context = buffer.get("ctx_len")
+    if context is not None and type(context) is not int:
+        raise CheckpointError(f"{config} says ctx_len: {_short(context)}; it must be a whole number")
+    read["W_enc"], read["W_dec"] = read["W_enc"].T.contiguous(), read["W_dec"].T.contiguous()
+    lengths = read["W_dec"].norm(dim=1)
+    if kind == "AutoEncoderTopK":
+        return _filled(_top_k(trainer, k, d_model, lengths, config), **read), layer + 1, context
+    threshold = torch.zeros(n_features)
+    if kind == "AutoEncoderNew":  # its encoder does not take b_dec away; ours does, and gets it back here
+        read["b_enc"] = read["b_enc"] + read["b_dec"] @ read["W_enc"]
+    if kind == "GatedAutoEncoder":
+        gain = read.pop("r_mag").exp()
+        threshold = read["b_enc"] - gain * read.pop("gate_bias")
+        read["W_enc"] = read["W_enc"] * gain
+    lengths = torch.where(lengths > 0, lengths, 1.0)
+    read["W_dec"] = read["W_dec"] / lengths[:, None]
+    read["W_enc"], read["b_enc"] = read["W_enc"] * lengths, read["b_enc"] * lengths
+    log_threshold = (threshold * lengths).clamp(min=NO_THRESHOLD).log()
+    read |= {"log_threshold": log_threshold}
+    for name, value in read.items():
+        _numbers(value, f"{path}: {name}, brought to this package's form,")
+    return _filled(JumpReLU(d_model, n_features, n_features), **read), layer + 1, context
+
+
+def _top_k(trainer: dict, k: torch.Tensor | None, d_model: int, lengths: torch.Tensor, config: Path) -> TopK:
+    """A TopK of the size and the k that the files agree on."""
+    stated = [trainer["k"]] if trainer.get("k") is not None else []
+    stated += [k.item()] if k is not None and k.numel() == 1 else []
+    if not stated or stated[-1] != stated[0]:
+        raise CheckpointError(f"{config} and the weights beside it must say one k: they say {_short(stated)}")
+    if not torch.allclose(lengths, torch.ones_like(lengths), atol=1e-3):
+        raise CheckpointError(
+            f"{config}: rows of its decoder do not have length 1, so that its k largest are not ours"
+        )
+    try:
+        return TopK(d_model, len(lengths), stated[0])
+    except OthelloEduError as error:
+        raise CheckpointError(f"{config}: {error}") from error

@@ -54,7 +54,9 @@ def test_the_help_lists_the_commands(capsys):
     with pytest.raises(SystemExit):
         run("--help")
     text = capsys.readouterr().out
-    assert "train " in text and "export " in text and "`" not in text
+    for command in ("train", "export", "import", "reproduce"):
+        assert re.search(rf"^ +{command}\b", text, re.MULTILINE), command
+    assert "`" not in text
 
 
 def test_the_package_installs_the_command():
