@@ -256,8 +256,8 @@ class MLPProbe(_Probe):
     `out` [n_stages, 3 · n_squares, hidden] and `out_bias` [n_stages, 3 · n_squares] of the classes, in the
     units of the stream.
 
-    It needs many units, passes and games before its score says anything: fitted too briefly it reads less than
-    a linear probe, and on few games it learns those by heart. Chapter 5 shows both.
+    It needs many units, passes and games before its score says anything: fitted too briefly it reads less
+    than a linear probe, and on few games it learns those by heart. Chapter 5 shows both.
 
     Args:
         hidden: units of the layer.
