@@ -4,6 +4,11 @@ A probe only reads. To learn whether the network *uses* what the probe reads, th
 pushed until the probe reads something else, and the network goes on from there. If its moves follow the
 edited board, it was using it (Li et al., 2023; Nanda et al., 2023).
 
+Two directions are told apart. The *reading direction* of a square is the difference of the probe's weights
+for what it holds after and before the edit; the *writing direction* is the same difference of
+`board_directions`. A *push* is a direction times a length: `probe_edits` takes the length from what the probe
+reads, `length_edits` takes it from the caller, so that pushes along several directions can be compared.
+
 See Also:
     Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
 """
@@ -14,13 +19,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
+from . import checks
 from .board import Board
 from .errors import OthelloEduError
 from .games import CENTRE, PADDING, Games, Positions, move_squares, tokens
 from .labels import EMPTY, MINE, THEIRS
 from .model import GPT, Edits
-from .probes import LinearProbe, labelled_rows
+from .probes import N_CLASSES, LinearProbe, labelled_rows
 
 KINDS = ("flip", "erase")
 
@@ -114,6 +121,7 @@ def board_directions(streams: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
     """How the stream moves when one square changes and the others stay, by least squares on the boards.
 
     A probe's weights say how to *read* a square; these say how it is *written*, and the two need not agree.
+    The writing direction of an edit is the difference between two of them, of what is there after and before.
 
     Args:
         streams: real [n_stages, …, d_model], as for `LinearProbe.fit`.
@@ -161,9 +169,9 @@ def probe_edits(
         stages: the stages at which the stream is pushed.
         strength: how far: 0 to the probe's boundary, 1 until it is in favour of `after` by as much as it was
             of `before`.
-        along: directions, float [n_stages, n_squares, 3, d_model]; the push goes along the difference between
-            those of `after` and `before`. By default the probe's own weights, the shortest way;
-            `board_directions` gives others.
+        along: float [n_stages, n_squares, 3, d_model]; the push goes along the difference between those of
+            `after` and `before`. By default the probe's own weights, which give the reading direction, the
+            shortest way; those of `board_directions` give the writing direction.
 
     Raises:
         OthelloEduError: for a stage that the probe does not have.
@@ -174,16 +182,12 @@ def probe_edits(
     if not all(0 <= stage < len(probe.weight) for stage in stages):
         raise OthelloEduError(f"stages are {list(stages)}; this probe has stages 0..{len(probe.weight) - 1}")
     along = probe.weight if along is None else along
-    rows = torch.arange(len(cases))
-    ply, square, before, after = (
-        torch.as_tensor(column) for column in (cases.ply, cases.square, cases.before, cases.after)
-    )
+    rows, ply = torch.arange(len(cases)), torch.as_tensor(cases.ply)
 
     def edit(stage):
-        weight, bias, directions = probe.weight[stage], probe.bias[stage], along[stage]
-        reading = weight[square, after] - weight[square, before]  # [n, d_model]
-        offset = bias[square, after] - bias[square, before]
-        direction = directions[square, after] - directions[square, before]
+        reading = _difference(probe.weight[stage], cases)  # [n, d_model]
+        offset = _difference(probe.bias[stage], cases)
+        direction = _difference(along[stage], cases)
         gain = (reading * direction).sum(-1)  # how much the margin grows with a push by one `direction`
 
         def move(x):
@@ -194,6 +198,56 @@ def probe_edits(
         return move
 
     return {("resid_post", stage): edit(stage) for stage in stages}
+
+
+def length_edits(cases: Cases, along: torch.Tensor, lengths: dict[int, float | torch.Tensor]) -> Edits:
+    """Pushes of given lengths, whatever a probe reads before or after them.
+
+    Two directions are compared fairly only by pushes of the same length: `probe_edits` pushes further along
+    the direction that moves the probe less.
+
+    Args:
+        cases: what to edit; row `i` of the tokens must be the game of case `i`.
+        along: float [n_stages, n_squares, 3, d_model], as for `probe_edits`: a probe's `weight`, or what
+            `board_directions` gives. Where the two kinds of a case have the same vector, nothing moves.
+        lengths: for each stage at which the stream is pushed, how far, in the units of the stream: one
+            number, or float [n], one for each case.
+
+    Raises:
+        OthelloEduError: for a stage that `along` does not have, and for lengths of another shape, below 0 or
+            not finite.
+
+    Example:
+        >>> from othello_edu import random_games, replay
+        >>> cases = sample_cases(replay(random_games(10, seed=0)), n=5, seed=0)
+        >>> along = torch.randn(1, 64, 3, 8, generator=torch.Generator().manual_seed(0))
+        >>> push = length_edits(cases, along, {0: 2.5})["resid_post", 0]
+        >>> push(torch.zeros(5, 60, 8)).norm(dim=-1).sum(1)
+        tensor([2.5000, 2.5000, 2.5000, 2.5000, 2.5000])
+
+    See Also:
+        Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
+    """
+    along = checks.reals("along", along, "n_stages", "n_squares", N_CLASSES, "d_model").float()
+    edits: Edits = {}
+    for stage, length in lengths.items():
+        if stage not in range(len(along)):
+            raise OthelloEduError(f"lengths are of stage {stage}; along has stages 0..{len(along) - 1}")
+        length = checks.finite("lengths", checks.reals("lengths", length).float())
+        if length.shape not in ((), (len(cases),)) or (length < 0).any():
+            raise OthelloEduError(
+                f"lengths of stage {stage} have shape {list(length.shape)}, the least is {length.min():g}; "
+                f"give one number, not below 0, or one for each of the {len(cases)} cases"
+            )
+        push = F.normalize(_difference(along[stage], cases), dim=-1) * length[..., None]
+        edits["resid_post", stage] = lambda x, push=push: _pushed(x, cases, push)
+    return edits
+
+
+def _difference(values: torch.Tensor, cases: Cases) -> torch.Tensor:
+    """Values [n_squares, 3, …] of each case's square: those for `after` less those for `before`, [n, …]."""
+    square, before, after = (torch.as_tensor(column) for column in (cases.square, cases.before, cases.after))
+    return values[square, after] - values[square, before]
 
 
 def random_edits(cases: Cases, pushes: dict[int, torch.Tensor], seed: int) -> Edits:

@@ -10,7 +10,8 @@ import torch
 
 import othello_edu as oe
 from othello_edu.errors import OthelloEduError
-from othello_edu.interventions import Cases, probe_edits
+from othello_edu.interventions import Cases, board_directions, probe_edits
+from othello_edu.labels import MINE, THEIRS
 from othello_edu.probes import LinearProbe
 from othello_edu.sae import SparseAutoencoder, TopK
 from othello_edu.widgets import LayerExplorer
@@ -31,7 +32,10 @@ def parts():
     probe = LinearProbe(epochs=1).fit(
         oe.residual_streams(model, games), oe.contents(oe.replay(games))[:, :-1]
     )
-    probe = LinearProbe.from_weights(probe.weight.half(), probe.bias.half())
+    # As the file has it: what mine and theirs score more than empty.
+    probe = LinearProbe.from_weights(
+        (probe.weight - probe.weight[:, :, :1]).half(), (probe.bias - probe.bias[:, :, :1]).half()
+    )
     saes = [SparseAutoencoder(32, 48, seed) for seed in range(model.n_stages)]
     for sae in saes:
         sae.W_enc.data = sae.W_enc.data.half().float()
@@ -39,10 +43,21 @@ def parts():
 
 
 @pytest.fixture(scope="module")
-def site(show, parts):
+def written(parts):
+    """How the network writes each square, rounded as the page has it."""
+    model, _, _, games = parts
+    found = board_directions(oe.residual_streams(model, games), oe.contents(oe.replay(games))[:, :-1])
+    found[:, :, THEIRS] = (found[:, :, THEIRS] - found[:, :, MINE]).half()
+    found[:, :, MINE] = 0
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(show, parts, written):
     """The explorer's file beside the page."""
     library = [{"name": "A line", "moves": LINE, "ply": 12}]
-    write_explorer(show.folder, explorer_file(*parts, library), parts[0])
+    content = explorer_file(*parts[:2], written, *parts[2:], library)
+    write_explorer(show.folder, content, parts[0])
     return show
 
 
@@ -123,9 +138,11 @@ def test_the_next_moves_are_those_of_python(site, parts):
 
 
 @torch.no_grad()
-def test_a_disc_turned_over_in_its_mind_is_pythons_edit(site, parts):
+@pytest.mark.parametrize("source", ["page", "kernel", "kernel, along the reading"])
+def test_a_disc_turned_over_in_its_mind_is_pythons_edit(site, parts, written, source):
     model, probe, _, _ = parts
-    widget = LayerExplorer(*parts, moves=LINE, ply=15)
+    along = None if "reading" in source else written
+    widget = LayerExplorer(*parts, written=along, moves=LINE, ply=15, stage=1)
     board = oe.Board.from_moves(LINE[:30])
     square = int(np.flatnonzero(board.contents)[3])
     to = 2 if board.contents[square] == board.to_move else 1
@@ -133,23 +150,26 @@ def test_a_disc_turned_over_in_its_mind_is_pythons_edit(site, parts):
     _, ours, _ = widget._run_network(moves, {"square": square, "to": to, "from": 1})
     nothing = np.zeros((1, 61), bool)
     case = Cases(*(np.array([v]) for v in (0, 14, square, 3 - to, to)), nothing, nothing)
-    edits = probe_edits(probe, case, range(1, 4))
+    edits = probe_edits(probe, case, range(1, 4), along=along)
     games = oe.Games.from_transcripts([LINE[:30]])
     p = model(oe.tokens(games)[:, :15], edits)[0, -1, 1:].softmax(-1)
     np.testing.assert_allclose(ours[oe.games.move_squares(8)[1:]], p, atol=1e-6)
 
     name = oe.board.SQUARE_NAMES[square]
-    page = site(LayerExplorer(moves=LINE, ply=15, stage=1), site=True)
+    if source == "page":
+        page = site(LayerExplorer(moves=LINE, ply=15, stage=1), site=True)
+    else:
+        page = site(widget, before=with_kernel(widget))
     read(page)
     page.get_by_label("A disc to turn over in the network's mind").select_option(name)
     page.locator(".oe-next + .oe-summary", has_text="turned over").wait_for()
     shown = page.locator(".oe-next .oe-bar-text").all_inner_texts()
     order = np.argsort(-ours, kind="stable")[:8]
     assert [text.split()[0] for text in shown] == [oe.board.SQUARE_NAMES[at] for at in order]
-    assert (
-        f"From stage 1 on, {name} is read as the other colour"
-        in page.locator(".oe-explorer-mind").inner_text()
-    )
+    direction = "writing" if along is not None else "reading"
+    colour = "black" if board.contents[square] == 2 else "white"
+    said = f"Pushed along its {direction} direction from stage 1 on, {name} is read as {colour} at 3 of 3"
+    assert said in page.locator(".oe-explorer-mind").inner_text()
     # What was turned over on purpose is no mistake: it is marked, and neither right nor wrong.
     believed = page.locator(f".oe-believed:visible [data-square='{name}']")
     assert "turned over on purpose; in truth" in believed.get_attribute("aria-label")
@@ -160,6 +180,63 @@ def test_a_disc_turned_over_in_its_mind_is_pythons_edit(site, parts):
     )
     assert bars == 3
     assert f"Turned over: {name}." in page.locator(".oe-explorer-mind").inner_text()
+
+
+@pytest.mark.parametrize("source", ["page", "kernel"])
+@torch.no_grad()
+def test_it_says_where_the_probe_was_wrong_about_a_square_before_the_push(site, parts, written, source):
+    model, probe, _, _ = parts
+    games, n = oe.Games.from_transcripts([LINE]), 30
+    read_as = probe.logits(oe.residual_streams(model, games)[:, :, n - 1])[:, 0].argmax(-1).numpy()
+    truth = oe.contents(oe.replay(games))[0, n - 1]
+    misread = read_as != truth
+    discs = np.flatnonzero(truth)
+    some = next(square for square in discs if misread[1:, square].any() and not misread[1:, square].all())
+    none = next(square for square in discs if not misread[1:, square].any())
+    if source == "page":
+        page = site(LayerExplorer(moves=LINE, ply=n, stage=1), site=True)
+    else:
+        widget = LayerExplorer(*parts, written=written, moves=LINE, ply=n, stage=1)
+        page = site(widget, before=with_kernel(widget))
+    read(page)
+    choice = page.get_by_label("A disc to turn over in the network's mind")
+    # The text is beside the choice, and read out when it changes.
+    text = page.locator("section", has=choice).get_by_role("status")
+    assert text.get_attribute("aria-live") == "polite"
+    choice.select_option(oe.board.SQUARE_NAMES[some])
+    page.locator(".oe-next + .oe-summary", has_text="turned over").wait_for()
+    stages = [str(stage) for stage in range(1, 4) if misread[stage, some]]
+    said = f"before the push, the probe reads {oe.board.SQUARE_NAMES[some]} wrongly at stage"
+    said += f"{'s' if len(stages) > 1 else ''} {', '.join(stages)}. "
+    assert said in text.inner_text()
+    choice.select_option(oe.board.SQUARE_NAMES[none])
+    text.filter(has_text=f"{oe.board.SQUARE_NAMES[none]} is read as").wait_for()
+    assert "wrongly" not in text.inner_text()
+
+
+@torch.no_grad()
+def test_on_a_small_board_too_a_disc_is_turned_over_along_its_writing():
+    torch.manual_seed(0)
+    model = oe.GPT(oe.GPTConfig(board_size=6, n_layer=1, n_head=2, d_model=16)).eval()
+    games = oe.random_games(40, seed=0, board_size=6)
+    labels = oe.contents(oe.replay(games))[:, :-1][..., oe.engine.playable_squares(6)]
+    streams = oe.residual_streams(model, games)
+    probe, written = LinearProbe(epochs=1).fit(streams, labels), board_directions(streams, labels)
+    line = games.transcript(0)
+    widgets = [LayerExplorer(model, probe, written=along, moves=line, ply=9) for along in (None, written)]
+    assert [widget.about["along"] for widget in widgets] == ["reading", "writing"]
+    moves = [int(move) for move in games.moves[0, :9]]
+    board = oe.Board.from_moves(line[:18], 6)
+    changes = []
+    for square in np.flatnonzero(board.contents):
+        to = 2 if board.contents[square] == board.to_move else 1
+        edit = {"square": square, "to": to, "from": 0}
+        plain, along_reading, along_writing = (
+            widget._run_network(moves, what)[1]
+            for widget, what in ((widgets[0], None), (widgets[0], edit), (widgets[1], edit))
+        )
+        changes.append([np.abs(plain - along_writing).max(), np.abs(along_reading - along_writing).max()])
+    assert (np.max(changes, axis=0) > 1e-4).all(), "it changes the moves, and is another push"
 
 
 @pytest.mark.parametrize("source", ["page", "kernel"])
@@ -501,8 +578,17 @@ def test_after_two_thousand_events_it_shows_what_python_has(site, parts):
             lambda m, p, s, g: LayerExplorer(arrays=(np.ones((2, 1, 64, 3)) / 3, np.ones(64)), moves="f5"),
             "next moves have shape",
         ),
-        (lambda m, p, s, g: explorer_file(m, p, s[:2], g), "2 autoencoders for 4 stages"),
-        (lambda m, p, s, g: explorer_file(oe.GPT(oe.GPTConfig(n_layer=2, d_model=32)), p, s, g), "it needs"),
+        (lambda m, p, s, g: explorer_file(m, p, p.weight, s[:2], g), "2 autoencoders for 4 stages"),
+        (
+            lambda m, p, s, g: explorer_file(oe.GPT(oe.GPTConfig(n_layer=2, d_model=32)), p, p.weight, s, g),
+            "it needs",
+        ),
+        (
+            lambda m, p, s, g: explorer_file(m, p, p.weight[:2], s, g),
+            r"written has shape \[2, 64, 3, 32\]; .* \[4, 64, 3, 32\]",
+        ),
+        (lambda m, p, s, g: LayerExplorer(m, p, written=p.weight[:2]), r"written has shape \[2, 64, 3, 32\]"),
+        (lambda m, p, s, g: LayerExplorer(written=p.weight), "it needs a model"),
     ],
 )
 def test_what_does_not_fit_is_refused(parts, change, message):
@@ -592,8 +678,8 @@ def test_topk_is_packed_as_one_matrix_and_one_bias(parts):
     np.testing.assert_allclose(x @ weight.T + bias, sae.hidden_pre(x), atol=1e-5)
 
 
-def test_the_files_of_a_site_name_each_other_and_old_ones_go(parts, tmp_path):
-    content = explorer_file(*parts)
+def test_the_files_of_a_site_name_each_other_and_old_ones_go(parts, written, tmp_path):
+    content = explorer_file(*parts[:2], written, *parts[2:])
     (tmp_path / "explorer-old.safetensors").write_bytes(b"")
     name = write_explorer(tmp_path, content, parts[0], made_from="x")
     manifest = json.loads((tmp_path / "explorer.json").read_text())

@@ -21,6 +21,7 @@ import othello_edu as oe
 from othello_edu import drawing
 from othello_edu.board import SQUARE_NAMES
 from othello_edu.errors import OthelloEduError
+from othello_edu.interventions import Cases, probe_edits
 from othello_edu.pretrained import model_folder
 from othello_edu.probes import LinearProbe
 from othello_edu.widgets import modules
@@ -306,6 +307,45 @@ def test_an_edit_of_the_last_stream_is_pythons_and_leaves_no_trace(run, small):
         ours = model(torch.tensor([tokens]), edits={("resid_post", stage): edit})[0, -1]
         np.testing.assert_allclose(logits, ours, atol=1e-3)
         assert np.abs(np.array(logits) - found["before"]).max() > 0.1
+
+
+@torch.no_grad()
+def test_a_push_along_the_writing_is_that_of_python(run):
+    """Turned over in either direction, and left alone where the probe agrees or the push would not help."""
+    random = torch.Generator().manual_seed(0)
+    d, n_squares, n = 16, 64, 40
+    probe = LinearProbe.from_weights(
+        torch.randn(1, n_squares, 3, d, generator=random), torch.randn(1, n_squares, 3, generator=random)
+    )
+    written = torch.randn(1, n_squares, 3, d, generator=random)
+    written += 0.5 * probe.weight
+    streams = torch.randn(n, 1, d, generator=random)
+    before = torch.randint(1, 3, (n,), generator=random).numpy()
+    column, square = np.arange(n), np.arange(n)
+    cases = Cases(column, 0 * column, square, before, 3 - before, np.zeros((n, 1)), np.zeros((n, 1)))
+    expected = probe_edits(probe, cases, [0], along=written)["resid_post", 0](streams)[:, 0]
+    moved = (expected != streams[:, 0]).any(-1)
+    assert 5 < moved.sum() < n - 5, "some are pushed and some are not"
+    code = """
+    const probe = {weight: given.weight, bias: given.bias, kinds: 3};
+    const writing = Float32Array.from(given.writing);
+    return given.streams.map((stream, at) => {
+      network.pushStream(probe, writing, stream, given.square[at], given.before[at], 3 - given.before[at]);
+      return stream;
+    });"""
+    found = run(
+        code,
+        {
+            "weight": probe.weight.flatten().tolist(),
+            "bias": probe.bias.flatten().tolist(),
+            "writing": (written[0, :, 2] - written[0, :, 1]).flatten().tolist(),
+            "streams": streams[:, 0].tolist(),
+            "square": square.tolist(),
+            "before": before.tolist(),
+        },
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(np.array(found)[~moved], streams[:, 0][~moved], atol=1e-6)
 
 
 def test_probes_read_the_same_wherever_the_margin_is_not_tiny(run, small):

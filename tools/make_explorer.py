@@ -15,6 +15,7 @@ import torch
 
 import othello_edu as oe
 from othello_edu.drawing import BoardPanel, boards_svg
+from othello_edu.interventions import board_directions
 from othello_edu.pretrained import model_folder
 from othello_edu.probes import LinearProbe
 from othello_edu.sae import TopK
@@ -46,7 +47,7 @@ def inputs() -> str:
     """What the files depend on, as one digest: the network's weights, and the code from network to file."""
     digest = hashlib.sha256()
     package = Path(oe.__file__).parent
-    names = ["model", "activations", "probes", "directions", "sae", "sae_training", "games"]
+    names = ["model", "activations", "probes", "interventions", "directions", "sae", "sae_training", "games"]
     names += ["labels", "drawing", "widgets/explorer_file", "widgets/picture"]
     for path in [model_folder(MODEL) / "model.safetensors", Path(__file__)]:
         digest.update(path.read_bytes())
@@ -59,7 +60,10 @@ def make(model) -> tuple[bytes, str]:
     """Fit probes and features, and pack them with the network; and a picture of what the explorer shows."""
     games = oe.random_games(PROBE_GAMES, seed=50)
     labels = oe.contents(oe.replay(games))[:, :-1]
-    probe = LinearProbe(epochs=4).fit(oe.residual_streams(model, games), labels)
+    streams = oe.residual_streams(model, games)
+    probe = LinearProbe(epochs=4).fit(streams, labels)
+    written = board_directions(streams, labels)
+    del streams  # those below need its memory
     games, saes = oe.random_games(SAE_GAMES, seed=51), []
     valid = oe.next_tokens(games) != 0
     for stage in range(model.n_stages):
@@ -70,7 +74,7 @@ def make(model) -> tuple[bytes, str]:
     library = [{"name": f"Opening: {name}", "moves": moves} for name, moves in OPENINGS.items()]
     library.append({"name": "A random game", "moves": random.transcript(0), "ply": 20})
     library.append(surest_mistake(model, random))
-    content = explorer_file(model, probe, saes, oe.random_games(EXAMPLE_GAMES, seed=53), library)
+    content = explorer_file(model, probe, written, saes, oe.random_games(EXAMPLE_GAMES, seed=53), library)
     return content, picture(model, probe, OPENINGS["Tiger, main line"])
 
 

@@ -83,7 +83,7 @@ def probes_part(study: Study, stage: int) -> dict:
     for kind in ("black/white", "previous board", "stable_paper", "stable_sound"):
         result[kind] = read(LinearProbe(epochs=4), train_labels[kind], kind)
     result["no bias"] = read(LinearProbe(epochs=4, with_bias=False), train_labels["mine/theirs"])
-    result["hidden layer"] = read(MLPProbe(epochs=4), train_labels["mine/theirs"])
+    result["hidden layer"] = read(MLPProbe(), train_labels["mine/theirs"])
     result["shuffled labels"] = read(LinearProbe(epochs=4), shuffled(train_labels["mine/theirs"], seed=0))
     random = [study.streams(part.games, stage, study.random_model)[None] for part in (train, study.new)]
     result["random weights"] = read(

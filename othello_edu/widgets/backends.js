@@ -6,7 +6,7 @@
 //   next      the probability of each square as the next move, [64]; null where that is not known
 //   features  for each stage, the strongest features, [{feature, value}], strongest first; null: none known
 // edit: {square, to, from} pushes the residual stream, from that stage on, until the probe reads `to` (1 mine,
-// 2 theirs) on the square. `whyUnavailable(moves)` says why these moves cannot be run, or "". `topExamples(stage,
+// 2 theirs) on the square; `about.along` says along which of the square's directions, "writing" or "reading". `whyUnavailable(moves)` says why these moves cannot be run, or "". `topExamples(stage,
 // feature)` gives the positions at which a feature is most active, [{moves, value}]. `readOnly` is true where nothing
 // can be edited, because the network is not at hand.
 
@@ -32,7 +32,9 @@ export class PageBackend {
       return Array.from({ length: stages }, (_, stage) => data.subarray(stage * n, (stage + 1) * n));
     };
     const [probeWeights, probeBiases] = [byStage("probe.weight"), byStage("probe.bias")];
-    this.probes = probeWeights.map((weight, stage) => ({ weight, bias: probeBiases[stage], kinds: 3 }));
+    const { d_model } = about.config;
+    this.probes = probeWeights.map((weight, stage) => ({ weight: withEmpty(weight, d_model), bias: withEmpty(probeBiases[stage], 1), kinds: 3 }));
+    this.writing = byStage("writing");
     const [encoderWeights, encoderBiases] = [byStage("sae.weight"), byStage("sae.bias")];
     this.saes = encoderWeights.map((weight, stage) => ({ weight, bias: encoderBiases[stage], k: about.k }));
     this.examples = { games: tensors.get("examples.moves"), top: byStage("examples.top"), values: byStage("examples.value") };
@@ -46,7 +48,7 @@ export class PageBackend {
   async run(moves, edit) {
     const tokens = moves.map((square) => this.vocabulary.token[square]);
     const editStream = edit && ((stage, stream) => {
-      if (stage >= edit.from) pushStream(this.probes[stage], stream, edit.square, 3 - edit.to, edit.to);
+      if (stage >= edit.from) pushStream(this.probes[stage], this.writing[stage], stream, edit.square, 3 - edit.to, edit.to);
     });
     const { streams, logits } = editStream ? this.network.runEdited(tokens, editStream) : this.network.run(tokens).at(-1);
     const p = softmax(logits), next = new Float32Array(64);
@@ -63,6 +65,13 @@ export class PageBackend {
       return { moves: Array.from(games.data.subarray(game * width, game * width + ply + 1)), value: values[stage][at] };
     }).filter(({ value }) => value > 0);
   }
+}
+
+// The file has by how much mine and theirs score more than empty, so that empty scores 0. n: numbers of one kind.
+function withEmpty(values, n) {
+  const all = new Float32Array((values.length * 3) / 2);
+  for (let at = 0; at < values.length; at += 2 * n) all.set(values.subarray(at, at + 2 * n), (at * 3) / 2 + n);
+  return all;
 }
 
 function strongestOf(activations) {

@@ -19,6 +19,7 @@ from ..activations import residual_streams
 from ..errors import OthelloEduError
 from ..files import atomic_write
 from ..games import Games, next_tokens
+from ..labels import MINE, THEIRS
 from ..model import GPT
 from ..probes import LinearProbe
 from ..sae import Autoencoder, SparseAutoencoder, TopK
@@ -30,6 +31,7 @@ _HALF = torch.float16
 def explorer_file(
     model: GPT,
     probe: LinearProbe,
+    written: torch.Tensor,
     saes: Sequence[Autoencoder],
     games: Games,
     library: Sequence[dict[str, Any]] = (),
@@ -39,6 +41,8 @@ def explorer_file(
     Args:
         model: the network.
         probe: fitted on every stage of the model, on the 64 squares of an 8x8 board.
+        written: float of the same shape as the probe's weights: what `board_directions` gives for the same
+            stages and squares. A disc is turned over along its writing direction.
         saes: one for each stage, of the paper's kind or TopK, all with the same number of features.
         games: where to look for the positions at which each feature is most active, at most one of each game.
         library: games to begin with, each with "name", "moves" and "ply".
@@ -54,12 +58,22 @@ def explorer_file(
         raise OthelloEduError(
             f"the probe has stages and squares {tuple(probe.weight.shape[:2])}; it needs ({n_stages}, 64)"
         )
+    if written.shape != probe.weight.shape:
+        raise OthelloEduError(
+            f"written has shape {list(written.shape)}; it needs that of the probe's weights, "
+            f"{list(probe.weight.shape)}: board_directions(streams, labels) of all stages"
+        )
     if len(saes) != n_stages:
         raise OthelloEduError(f"{len(saes)} autoencoders for {n_stages} stages: give one for each")
     encoders = [encoder_of(sae) for sae in saes]
     top, values = _top_examples(model, saes, games)
     tensors = {name: value.to(_HALF) for name, value in model.state_dict().items()}
-    tensors |= {"probe.weight": probe.weight.to(_HALF), "probe.bias": probe.bias.to(_HALF)}
+    # Only what the kinds score more than empty matters; discs are only turned over, mine to theirs or back.
+    tensors |= {
+        f"probe.{name}": (value[:, :, 1:] - value[:, :, :1]).to(_HALF)
+        for name, value in (("weight", probe.weight), ("bias", probe.bias))
+    }
+    tensors["writing"] = (written[:, :, THEIRS] - written[:, :, MINE]).to(_HALF)
     tensors["sae.weight"] = torch.stack([weight for weight, _ in encoders]).to(_HALF)
     tensors["sae.bias"] = torch.stack([bias for _, bias in encoders]).to(_HALF)
     tensors |= {
@@ -71,6 +85,7 @@ def explorer_file(
         "network": fingerprint(model),
         "config": asdict(model.config),
         "context": model.config.n_ctx,
+        "along": "writing",
         "k": getattr(saes[0], "k", 0),  # of TopK; 0 for the paper's kind
         "n_examples": N_EXAMPLES,
         "library": list(library),

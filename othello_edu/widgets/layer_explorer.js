@@ -194,8 +194,18 @@ export function render({ model, el }) {
     summary.textContent = shown ? [chosen, second].filter((k) => k >= 0).map((k) => describeStage(k, boards[k])).join(" ") : whyNothing;
     next.draw(shown ? shown.next : undefined, position, shown?.edit);
     const whyDisabled = !shown ? " " : backend.readOnly ? "Nothing can be turned over: the network itself is not here." : position.toMove ? "" : "The game is over.";
-    flip.draw(shown?.edit ? squareName(shown.edit.square) : "", position, chosen, shown?.next, shown?.unedited.next, whyDisabled);
+    flip.draw(shown?.edit ? squareName(shown.edit.square) : "", position, shown?.edit && outcomeOf(shown.edit, boards), shown?.next, shown?.unedited.next, whyDisabled);
     features.draw(shown?.features, chosen);
+  }
+
+  // What came of turning a disc over, as `discToFlip` says it; boards: those after the push.
+  function outcomeOf({ square, from }, boards) {
+    const stages = [...boards.keys()].slice(from), before = (k) => decodeBoard(shown.unedited.boards[k], game.position, game.size);
+    return {
+      from, along: backend.about.along, n: stages.length,
+      nRead: stages.filter((k) => boards[k].edited === square).length,
+      misread: stages.filter((k) => before(k).wrong.includes(square)),
+    };
   }
 
   function describeStage(k, { nRight, nJudged, wrong, edited, meanCertainty }) {

@@ -44,6 +44,9 @@ class LayerExplorer(PlayableGame):
         games: where to look for positions at which a feature is active.
         arrays: instead of a model, probabilities along `moves`: of empty, mine and theirs, float [n_stages,
             n_plies, 64, 3], and of each square as the next move, float [n_plies, 64], or None.
+        written: of the model, what `board_directions` gives for all its stages and the probe's squares; a
+            disc is then turned over along its writing direction, as in chapter 6. Without it, along the
+            reading direction, the difference of the probe's weights.
         keep: let what the model has along `moves` travel with the widget (about 45 kB), for pages without a
             kernel.
         moves: the game to begin with, a transcript.
@@ -95,6 +98,7 @@ class LayerExplorer(PlayableGame):
         games: Games | None = None,
         *,
         arrays: tuple | None = None,
+        written: torch.Tensor | None = None,
         keep: bool = False,
         moves: str = "",
         ply: int | None = None,
@@ -108,6 +112,11 @@ class LayerExplorer(PlayableGame):
     ):
         if (model is None) != (probe is None):
             raise OthelloEduError("give a model and a probe of its stages, or neither")
+        if written is not None and (probe is None or written.shape != probe.weight.shape):
+            raise OthelloEduError(
+                f"written has shape {list(written.shape)}; it needs a model, and the shape of the weights of "
+                "its probe: board_directions(streams, labels)"
+            )
         if arrays is not None and model is not None:
             raise OthelloEduError("give a model or arrays, not both")
         about: dict[str, Any] = {"library": list(library)}
@@ -115,6 +124,8 @@ class LayerExplorer(PlayableGame):
         n_stages = 9  # of the site's network
         if model is not None:
             n_stages, board_size = model.n_stages, model.config.board_size
+            if written is not None:
+                written = _directions_on_grid(written, board_size)
             probe = _on_grid(probe, board_size)
             if tuple(probe.weight.shape[:2]) != (n_stages, 64):
                 raise OthelloEduError(
@@ -131,14 +142,15 @@ class LayerExplorer(PlayableGame):
                     f"autoencoders for stages {sorted(stages)}; there are 0 to {n_stages - 1}"
                 )
             about |= {"config": asdict(model.config), "context": model.config.n_ctx}
-            about["network"] = fingerprint(model)
+            about |= {"network": fingerprint(model), "along": "reading" if written is None else "writing"}
         moves = Games.from_transcripts([moves], board_size).transcript(0)
         if keep and model is not None:
             arrays = _arrays_along(model, probe, moves)
         if arrays is not None:
             packed = _packed(moves, *arrays)
             n_stages = packed["stages"]
-        self._model, self._probe, self._saes, self._games = model, probe, saes, games
+        self._model, self._probe, self._written = model, probe, written
+        self._saes, self._games = saes, games
         self._n_stages = n_stages
         traits = {"about": about, "given": packed, "compare": compare, "flip": flip, "drawing": drawing}
         traits["stage"] = n_stages - 1 if stage is None else stage
@@ -214,7 +226,7 @@ class LayerExplorer(PlayableGame):
             # Game, ply, square, contents before and after; which moves are legal plays no part here.
             row = [np.array([value]) for value in (0, len(moves) - 1, square, 3 - to, to)]
             case = Cases(*row, nothing, nothing)
-            edits = probe_edits(self._probe, case, range(first, self._model.n_stages))
+            edits = probe_edits(self._probe, case, range(first, self._model.n_stages), along=self._written)
         logits, cache = self._model.run_with_cache(read, edits, ["resid_post"])
         streams = cache["resid_post"][:, 0, -1:]  # [n_stages, 1, d_model]
         boards = self._probe.logits(streams)[:, 0].softmax(-1)
@@ -249,11 +261,22 @@ def _on_grid(probe, board_size):
     squares = playable_squares(board_size)
     if probe.weight.shape[1] != len(squares) or board_size == 8:
         return probe
-    n_stages, _, n_classes, d_model = probe.weight.shape
-    weight, bias = torch.zeros(n_stages, 64, n_classes, d_model), torch.zeros(n_stages, 64, n_classes)
+    weight = _directions_on_grid(probe.weight, board_size)
+    bias = torch.zeros(weight.shape[:-1])
     bias[..., 0] = 50  # a logit: beside two of 0, a probability of 1
-    weight[:, squares], bias[:, squares] = probe.weight, probe.bias
+    bias[:, squares] = probe.bias
     return LinearProbe.from_weights(weight, bias)
+
+
+def _directions_on_grid(directions, board_size):
+    """Directions [n_stages, n_squares, 3, d_model] of a smaller board's squares, and zeros for the others."""
+    squares = playable_squares(board_size)
+    if directions.shape[1] != len(squares) or board_size == 8:
+        return directions
+    n_stages, _, n_kinds, d_model = directions.shape
+    on_grid = torch.zeros(n_stages, 64, n_kinds, d_model)
+    on_grid[:, squares] = directions
+    return on_grid
 
 
 @torch.no_grad()

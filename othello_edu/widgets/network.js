@@ -219,18 +219,20 @@ export function softmax(logits, from = 1) {
   return p;
 }
 
-// Pushes a stream along the difference of a probe's two directions until the probe prefers the kind `to` on a square by
-// the margin by which it preferred `from`, as `probe_edits` does. Where it prefers `to` already, nothing changes.
-export function pushStream({ weight, bias, kinds }, stream, square, from, to) {
+// Pushes a stream along a square's writing direction until the probe prefers the kind `to` there by the margin by which
+// it preferred `from`, as `probe_edits` does. writing [64, d_model]: from mine (1) to theirs (2). Where the probe prefers
+// `to` already, or the direction does not lead there, nothing changes.
+export function pushStream({ weight, bias, kinds }, writing, stream, square, from, to) {
   const D = stream.length, [a, b] = [square * kinds + from, square * kinds + to];
-  let margin = bias[b] - bias[a], squaredLength = 0;
+  const direction = writing.subarray(square * D, (square + 1) * D).map((value) => (to > from ? value : -value));
+  let margin = bias[b] - bias[a], gain = 0;
   for (let i = 0; i < D; i += 1) {
-    const difference = weight[b * D + i] - weight[a * D + i];
-    margin += difference * stream[i];
-    squaredLength += difference * difference;
+    const reading = weight[b * D + i] - weight[a * D + i];
+    margin += reading * stream[i];
+    gain += reading * direction[i];
   }
-  if (margin >= 0) return;
-  for (let i = 0; i < D; i += 1) stream[i] -= (2 * margin * (weight[b * D + i] - weight[a * D + i])) / squaredLength;
+  if (margin >= 0 || gain <= 0) return;
+  for (let i = 0; i < D; i += 1) stream[i] -= (2 * margin * direction[i]) / gain;
 }
 
 // The activations of an autoencoder's features: weight [features, d_model], bias [features], ReLU; with k, only

@@ -2,7 +2,7 @@
 
 import { element } from "./board.js";
 import { smallBoard } from "./probe_boards.js";
-import { PLAYERS, replay, squareName } from "./othello.js";
+import { parseSquare, PLAYERS, replay, squareName } from "./othello.js";
 
 const SHOWN_MOVES = 8, SHOWN_CHANGES = 4, SHOWN_EXAMPLES = 4;
 export const percent = (p) => (p >= 0.9995 ? "100%" : p < 0.0005 ? "0%" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)}%`);
@@ -41,8 +41,10 @@ export function discToFlip(squares) {
   return {
     choice,
     nodes: [element("div", { class: "oe-moves" }, [choice]), text],
-    // flip: the name of a square, or "". whyDisabled: why nothing can be turned over, or "".
-    draw(flip, position, stage, next, before, whyDisabled) {
+    // flip: the name of a square, or "". push: what came of it, {from, along, n, nRead, misread}: of the n stages from
+    // `from` on, at nRead the probe now reads the other colour, and at those in `misread` it was wrong before the push.
+    // whyDisabled: why nothing can be turned over, or "".
+    draw(flip, position, push, next, before, whyDisabled) {
       const discs = [...squares].filter((square) => position.board[square]);
       choice.replaceChildren(element("option", { value: "" }, ["none"]), ...discs.map((square) =>
         element("option", { value: squareName(square) }, [`${squareName(square)} (${PLAYERS[position.board[square]]})`])));
@@ -53,7 +55,9 @@ export function discToFlip(squares) {
       const largest = [...squares].map((square) => [square, next[square] - before[square]])
         .sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, SHOWN_CHANGES)
         .map(([square, gain]) => `${squareName(square)} ${gain < 0 ? "−" : "+"}${percent(Math.abs(gain))}`);
-      text.textContent = `From stage ${stage} on, ${flip} is read as the other colour. Moves that change most: ${largest.join(", ")}.`;
+      const { from, along, n, nRead, misread } = push, colour = PLAYERS[3 - position.board[parseSquare(flip)]];
+      const warning = misread.length ? ` Careful: before the push, the probe reads ${flip} wrongly at ${misread.length > 1 ? "stages" : "stage"} ${misread.join(", ")}.` : "";
+      text.textContent = `Pushed along its ${along} direction from stage ${from} on, ${flip} is read as ${colour} at ${nRead} of ${n} stages.${warning} Moves that change most: ${largest.join(", ")}.`;
     },
   };
 }
