@@ -165,6 +165,35 @@ def nearest_corner_score(boards: npt.ArrayLike, board_size: int = 8) -> np.ndarr
     return occupied_score(boards)[..., (8 * nearest[:, None] + nearest).ravel()]
 
 
+def occupied_corner_score(boards: npt.ArrayLike, board_size: int = 8) -> np.ndarray:
+    """Two where a tile is taken and the corner nearest to it as well, one where the tile alone is, else zero.
+
+    On the sides of the board these two facts together say more about stability than either alone, though the
+    score knows no colours, and nothing of what lies between tile and corner. Among boards where the tile is
+    taken it ranks as `nearest_corner_score` does.
+
+    Args:
+        boards: int [..., 64] (0 empty, 1 black, 2 white).
+        board_size: 4, 6 or 8: where the corners are.
+
+    Returns:
+        float32 [..., 64].
+
+    Raises:
+        OthelloEduError: for what are no boards, and for another size.
+
+    Example:
+        >>> board = np.zeros(64, int)
+        >>> board[[0, 1]] = 1, 2  # black a1, white b1
+        >>> occupied_corner_score(board)[:3]
+        array([2., 2., 0.], dtype=float32)
+
+    See Also:
+        Chapter 9, :doc:`/notebooks/09_tile_stability`.
+    """
+    return occupied_score(boards) * (1 + nearest_corner_score(boards, board_size))
+
+
 def baselines(
     boards: npt.ArrayLike, to_move: npt.ArrayLike, labels: npt.ArrayLike, board_size: int = 8
 ) -> dict[str, np.ndarray]:
@@ -201,6 +230,7 @@ def baselines(
         "lead in discs": lead_score(boards, to_move),
         "tile occupied": occupied_score(boards),
         "nearest corner taken": nearest_corner_score(boards, board_size),
+        "tile and corner taken": occupied_corner_score(boards, board_size),
     }
     tables = {name: auroc(columns, labels) for name, columns in scores.items()}
     return {name: table[0] if len(table) == 1 else table.diagonal().copy() for name, table in tables.items()}

@@ -579,6 +579,7 @@ CALLS = {
     "baselines.lead_score": [("boards", BOARDS, integers), PLAYERS],
     "baselines.occupied_score": [("boards", BOARDS, integers)],
     "baselines.nearest_corner_score": [("boards", BOARDS, integers), *ON],
+    "baselines.occupied_corner_score": [("boards", BOARDS, integers), *ON],
     "baselines.baselines": [("boards", BOARDS, integers), PLAYERS, ("labels", BOARDS == 1, flags), *ON],
     # stability
     "stability.stable_paper": [("boards", BOARDS, integers), *ON],
@@ -729,7 +730,7 @@ ANSWERS = {
     },
     **{
         (f"baselines.{name}", "boards", "empty"): nothing
-        for name in ("ply_score", "occupied_score", "nearest_corner_score")
+        for name in ("ply_score", "occupied_score", "nearest_corner_score", "occupied_corner_score")
     },
     **{(f"stability.stable_{name}", "boards", "empty"): nothing for name in ("paper", "sound")},
     ("model.GPT.run_with_cache", "names", "empty"): lambda result, right: result[1] == {},

@@ -9,6 +9,7 @@ from othello_edu.baselines import (
     baselines,
     lead_score,
     nearest_corner_score,
+    occupied_corner_score,
     occupied_score,
     ply_score,
 )
@@ -16,8 +17,9 @@ from othello_edu.board import Board, parse_square
 from othello_edu.errors import OthelloEduError
 from othello_edu.games import random_games, replay
 from othello_edu.labels import MINE, contents, plies
-from othello_edu.scoring import auroc
-from othello_edu.stability import stable_sound
+from othello_edu.reproduction.places import SIDES
+from othello_edu.scoring import auroc, auroc_within
+from othello_edu.stability import stable_paper, stable_sound
 
 # The commonest class -----------------------------------------------------------------------------------
 
@@ -85,6 +87,42 @@ def test_a_tile_is_occupied_whatever_the_colour():
     assert np.flatnonzero(occupied_score(Board.start().contents)).tolist() == [27, 28, 35, 36]
 
 
+def test_a_taken_tile_counts_more_if_its_corner_is_taken_and_an_empty_one_never_counts():
+    board = Board.start().contents
+    board[parse_square("a1")] = 2
+    score = occupied_corner_score(board)
+    expected = {"a1": 2, "d4": 2, "b1": 0, "e4": 1, "d5": 1, "e5": 1, "h8": 0}
+    assert {name: int(score[parse_square(name)]) for name in expected} == expected
+    small = Board.start(6).contents
+    small[parse_square("b7")] = 1  # a corner of the 6x6 board
+    score = occupied_corner_score(small, 6)
+    assert [score[parse_square(name)] for name in ("b7", "d5", "e5", "b6")] == [2, 2, 1, 0]
+
+
+def test_a_side_tile_and_its_corner_together_say_more_about_stability_than_either(positions):
+    rows = positions.to_move > 0
+    boards, ply = positions.boards[rows], plies(positions)[rows]
+    rivals = {
+        "both": occupied_corner_score(boards),
+        "tile": occupied_score(boards),
+        "corner": nearest_corner_score(boards),
+    }
+    for label in (stable_paper(boards), stable_sound(boards)):
+        same_move = {
+            name: auroc_within(score[:, SIDES], label[:, SIDES], ply).diagonal().mean()
+            for name, score in rivals.items()
+        }
+        assert same_move["both"] > max(same_move["tile"], same_move["corner"]) + 0.05
+    # Where the tile is taken, its corner alone is left to tell boards apart.
+    for tile in SIDES[:3]:
+        taken = boards[:, tile] > 0
+        stable = stable_sound(boards[taken])[:, [tile]]
+        two = (
+            auroc_within(rivals[name][taken][:, [tile]], stable, ply[taken]) for name in ("both", "corner")
+        )
+        assert np.equal(*two).all()
+
+
 def test_the_ply_alone_passes_the_papers_thresholds(positions):
     rows = positions.to_move > 0
     boards, to_move = positions.boards[rows], positions.to_move[rows]
@@ -106,7 +144,8 @@ def test_each_tiles_own_score_meets_its_own_label(positions):
     stable = stable_sound(boards)
     actual = baselines(boards, to_move, stable)
     corners = [0, 7, 56, 63]
-    assert (actual["nearest corner taken"][corners] == 1).all(), "a corner is stable as soon as it is taken"
+    for name in ("nearest corner taken", "tile and corner taken"):
+        assert (actual[name][corners] == 1).all(), "a corner is stable as soon as it is taken"
     for tile in (0, 3, 20, 44):
         expected = roc_auc_score(stable[:, tile], boards[:, tile] > 0)
         assert actual["tile occupied"][tile] == pytest.approx(expected, abs=1e-12)

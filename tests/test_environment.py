@@ -107,5 +107,6 @@ def test_every_package_and_every_results_file_is_installed():
     }
     assert set(tools["packages"]) == found | {"othello_edu.results"}
     folder = ROOT / tools["package-dir"]["othello_edu.results"]
-    (pattern,) = tools["package-data"]["othello_edu.results"]
-    assert set(folder.glob(pattern)) == set(folder.glob("*/*/results.json")) != set()
+    of_runs, other = tools["package-data"]["othello_edu.results"]
+    assert set(folder.glob(of_runs)) == set(folder.glob("*/*/results.json")) != set()
+    assert (folder / other).is_file()
