@@ -138,7 +138,7 @@ class Sizes:
     probe_games: int = 100_000
     probe_fit_games: int = 2_000
     dictionary_games: int = 10_000
-    dictionary_steps: int = 8_000
+    dictionary_steps: int = 6_000
     sparse_games: int = 500
     n_resamples: int = 200
 
