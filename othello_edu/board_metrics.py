@@ -1,4 +1,4 @@
-"""Do features hold the board? Coverage, reconstruction, and probes that may look at k features only.
+"""Do features hold the board? Coverage, reconstruction, bits, and probes that may look at k features only.
 
 A *property* is one fact about the board: this square holds my disc, or theirs. There are two a square, 128 in
 all; "empty" is the absence of both. (Karvonen et al., 2024, also divide by the 64 empty ones, which count as
@@ -211,6 +211,60 @@ def _mean_f1(read: torch.Tensor, truth: torch.Tensor) -> float:
     """Mean over rows of F1 between two sets of properties, [n, n_properties] each."""
     read = read.float()
     return float((2 * (read * truth).sum(1) / (read.sum(1) + truth.sum(1)).clamp(min=1)).mean())
+
+
+# The length of a description -------------------------------------------------------------------------
+
+
+def description_bits(feature_acts: torch.Tensor, step: float | torch.Tensor) -> float:
+    """How many bits it takes to write a row's activations down.
+
+    L0 counts a feature that is active on every second row like one that is active on every thousandth. Bits
+    do not: they are what a code needs that knows how often each feature has which value, and nothing else
+    (features are taken one by one, so that what they tell about each other saves nothing). An activation is
+    written as the number of steps that it reaches, rounded up; silence is 0. The sum over the features of the
+    entropy of that number, in bits.
+
+    Args:
+        feature_acts: float [n, n_features], at least one row; what is not above 0 is silent.
+        step: the precision of an activation, above 0; a number, or [n_features], one for each. To compare
+            dictionaries, give each feature one that moves the stream by the same length.
+
+    Returns:
+        Bits a row, at least 0.
+
+    Raises:
+        OthelloEduError: for shapes that do not fit, no rows, and numbers that are not finite or not above 0.
+
+    References:
+        Ayonrinde et al. (2024).
+
+    Example:
+        >>> acts = torch.tensor([[0.0, 3.0], [1.0, 3.0]])  # one is active on every second row, one always
+        >>> description_bits(acts, step=1.0)
+        1.0
+
+    See Also:
+        Chapter 7, :doc:`/notebooks/07_sparse_autoencoders`.
+    """
+    feature_acts = _float_acts(feature_acts)
+    n, n_features = feature_acts.shape
+    if n == 0:
+        raise OthelloEduError("feature_acts has no rows; at least one is needed")
+    if torch.is_tensor(step):
+        step = checks.finite("step", checks.shape("step", checks.reals("step", step), n_features))
+        if not (step > 0).all():
+            raise OthelloEduError("step holds numbers that are not above 0")
+    else:
+        checks.number("step", step, above=0)
+    levels = (feature_acts.clamp(min=0) / step).ceil().numpy()
+    bits = 0.0
+    for column in levels.T:
+        reached = column[column > 0]
+        counts = np.append(np.unique(reached, return_counts=True)[1], n - len(reached))
+        shares = counts[counts > 0] / n
+        bits -= float((shares * np.log2(shares)).sum())
+    return bits + 0.0  # no negative zero
 
 
 # Probes of k features --------------------------------------------------------------------------------

@@ -47,6 +47,13 @@ class _Dictionary(Protocol):
         """The streams that `feature_acts` [n, n_features] describe, [n, d_model]."""
 
 
+def _checked_dictionary(dictionary: _Dictionary) -> _Dictionary:
+    if not all(hasattr(dictionary, name) for name in ("d_model", "encode", "decode")):
+        shown = checks.shown(dictionary)
+        raise OthelloEduError(f"dictionary is {shown}; it must have d_model, encode and decode, as SAEs do")
+    return dictionary
+
+
 @dataclass(frozen=True)
 class Panel:
     """What is reported of every dictionary, never one number alone.
@@ -114,10 +121,7 @@ def panel(
     """
     checked_model(model), checked(games)
     batch_size = checks.integer("batch_size", batch_size, 1)
-    if not all(hasattr(dictionary, name) for name in ("d_model", "encode", "decode")):
-        shown = checks.shown(dictionary)
-        raise OthelloEduError(f"dictionary is {shown}; it must have d_model, encode and decode, as SAEs do")
-    if dictionary.d_model != model.config.d_model:
+    if _checked_dictionary(dictionary).d_model != model.config.d_model:
         raise OthelloEduError(
             f"the dictionary reads {dictionary.d_model} dimensions; the model has {model.config.d_model}"
         )
@@ -248,6 +252,76 @@ def _contents(labels: npt.ArrayLike | torch.Tensor, *axes: int | str) -> torch.T
     """Contents of squares as a tensor; masked ones (-1) are neither mine nor theirs."""
     checked = checks.integers("labels", labels, *axes, low=-1, high=THEIRS)
     return labels if torch.is_tensor(labels) else torch.from_numpy(np.ascontiguousarray(checked))
+
+
+class Cut:
+    """A dictionary whose weak activations are silenced; `at_l0` makes it.
+
+    Args:
+        dictionary: an SAE, `Directions`, or anything else that can be judged.
+        cut: what an activation must exceed to stay, at least 0.
+
+    Raises:
+        OthelloEduError: for arguments that are none of this.
+    """
+
+    def __init__(self, dictionary: _Dictionary, cut: float):
+        self.dictionary, self.cut = _checked_dictionary(dictionary), checks.number("cut", cut, low=0)
+
+    @property
+    def d_model(self) -> int:
+        """Dimensions that it writes."""
+        return self.dictionary.d_model
+
+    def encode(self, source: torch.Tensor) -> torch.Tensor:
+        """Activations of the dictionary for `source` [n, …] where they exceed the cut, [n, n_features]."""
+        feature_acts = self.dictionary.encode(source)
+        return feature_acts * (feature_acts > self.cut)
+
+    def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
+        """The streams that `feature_acts` [n, n_features] describe, [n, d_model]."""
+        return self.dictionary.decode(feature_acts)
+
+
+@torch.no_grad()
+def at_l0(dictionary: _Dictionary, source: torch.Tensor, l0: float) -> Cut:
+    """A dictionary with exactly so many active features a row, on average over these rows.
+
+    Numbers of dictionaries can be compared only at the same L0, and neither a price nor a threshold that is
+    learned gives the L0 that was asked for. One threshold for all features, above which an activation stays,
+    does; rows keep different numbers of features, as they do by a price. It leaves the directions alone and
+    can only silence: train a little too dense, not too sparse.
+
+    Args:
+        dictionary: an SAE, `Directions`, or anything else that can be judged.
+        source: real [n, …], finite: what it reads. Other rows than those that it is then judged on.
+        l0: how many active features a row, above 0.
+
+    Returns:
+        The dictionary behind a cut. Activations that are equal to the cut are silent too. It is 0 where no
+        more features are active than asked.
+
+    Raises:
+        OthelloEduError: for what is no dictionary, no rows, and numbers that are not finite or in range.
+
+    Example:
+        >>> x = torch.tensor([[4.0, 3.0, 2.0], [1.0, 0.5, 0.2]])
+        >>> cut = at_l0(Directions(torch.eye(3), 3).fit(x), x + 9, l0=1)
+        >>> (cut.encode(x + 9) > 0).sum().item()
+        2
+
+    See Also:
+        Chapter 7, :doc:`/notebooks/07_sparse_autoencoders`.
+    """
+    _checked_dictionary(dictionary)
+    source = checks.finite("source", checks.reals("source", source))
+    if source.ndim < 2 or not len(source):
+        raise OthelloEduError(f"source has shape {list(source.shape)}; it must be rows, [n, …]")
+    n_kept = round(checks.number("l0", l0, above=0) * len(source))
+    active = torch.cat([acts[acts > 0] for acts in map(dictionary.encode, source.split(_PART))])
+    if len(active) <= n_kept:
+        return Cut(dictionary, 0.0)
+    return Cut(dictionary, float(np.partition(active.numpy(), -n_kept - 1)[-n_kept - 1]))
 
 
 class MeanDictionary:

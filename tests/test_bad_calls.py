@@ -20,7 +20,7 @@ import othello_edu as oe
 from othello_edu import checks, engine
 from othello_edu.baselines import MajorityBaseline
 from othello_edu.board_metrics import BoardReader, SparseProbe
-from othello_edu.dictionaries import Directions, MeanDictionary
+from othello_edu.dictionaries import Cut, Directions, MeanDictionary
 from othello_edu.errors import OthelloEduError
 from othello_edu.evaluation import evaluate
 from othello_edu.games import encode_moves, refuse_squares
@@ -30,7 +30,8 @@ from othello_edu.sae import JumpReLU, SparseAutoencoder, TopK
 from othello_edu.scoring import auroc, auroc_resampled
 
 MODULES = """engine games board labels activations directions probes sae sae_training dictionaries
-board_metrics scoring baselines stability model pretrained evaluation presets checkpoints training""".split()
+board_metrics planted scoring baselines stability model pretrained evaluation presets checkpoints
+training""".split()
 
 # What is not called, and why.
 INNER = "called within the loops of a kernel; numba refuses what are no integers with a TypeError"
@@ -49,11 +50,12 @@ EXEMPT = {
             sae.SparseAutoencoder.decode sae.SparseAutoencoder.loss sae.UntiedAutoencoder.decode
             sae.UntiedAutoencoder.loss sae.TopK.activate sae.JumpReLU.activate sae.JumpReLU.loss
             sae_training.unexplained sae_training.unstack dictionaries.Directions.decode
+            dictionaries.Cut.decode
             dictionaries.MeanDictionary.decode model.Tap model.Tap.wants model.Attention
             model.Attention.forward
             model.MLP model.MLP.forward model.Block model.Block.forward model.attention
             training.training_step checkpoints.new_run""",
-        RESULT: """dictionaries.Panel stability.Bracket checkpoints.StartingPoint
+        RESULT: """dictionaries.Panel planted.Planted stability.Bracket checkpoints.StartingPoint
             checkpoints.TrainingRun checkpoints.TrainingRun.tensors""",
         BASE: """sae.Autoencoder sae.Autoencoder.hidden_pre sae.Autoencoder.activate sae.Autoencoder.decode
             sae.Autoencoder.loss sae.UntiedAutoencoder""",
@@ -531,6 +533,9 @@ CALLS = {
         ("source", X, optional(reals)),
     ],
     "dictionaries.Directions.encode": [On(PLANES), ("source", X, reals)],
+    "dictionaries.Cut": [("dictionary", PLANES, objects), ("cut", 0.5, numbers)],
+    "dictionaries.Cut.encode": [On(Cut(PLANES, 0.5)), ("source", X, reals)],
+    "dictionaries.at_l0": [("dictionary", PLANES, objects), ("source", X, reals), ("l0", 1.5, numbers)],
     "dictionaries.MeanDictionary": [("least_squares", True, switches)],
     "dictionaries.MeanDictionary.fit": [On(MeanDictionary()), ("x", X, reals), ("labels", TRUTH, integers)],
     "dictionaries.MeanDictionary.encode": [On(MEANS), ("labels", TRUTH, integers)],
@@ -546,6 +551,7 @@ CALLS = {
     "board_metrics.BoardReader.fit": [On(BoardReader()), *CODED],
     "board_metrics.BoardReader.predict": [On(READER), CODED[0]],
     "board_metrics.BoardReader.score": [On(READER), *CODED],
+    "board_metrics.description_bits": [CODED[0], ("step", 0.5, numbers)],
     "board_metrics.choose_features": [CODED[0], ("labels", VARYING, integers), ("k", 2, positive)],
     "board_metrics.SparseProbe": [
         ("k", 2, unlimited),
@@ -555,6 +561,14 @@ CALLS = {
     "board_metrics.SparseProbe.fit": [On(SparseProbe(2)), CODED[0], ("labels", VARYING, integers)],
     "board_metrics.SparseProbe.predict": [On(SPARSE), CODED[0]],
     "board_metrics.SparseProbe.score": [On(SPARSE), CODED[0], ("labels", VARYING, integers)],
+    # planted
+    "planted.planted_streams": [
+        ("x", X, reals),
+        ("labels", VARYING, integers),
+        ("ply", 1.0 * PLY, reals),
+        ("share", 0.5, numbers),
+        SEED,
+    ],
     # scoring
     "scoring.auroc": TABLE,
     "scoring.auroc_within": [*TABLE, ("groups", PLY, integers)],
@@ -704,6 +718,7 @@ ANSWERS = {
             ("sae.keep_largest", "hidden_pre"),
             ("directions.both_signs", "directions"),
             ("dictionaries.Directions.encode", "source"),
+            ("dictionaries.Cut.encode", "source"),
             ("model.GPT.logits_from", "residual"),
             *((f"sae.{name}", "x") for name in ENCODERS),
         )
@@ -711,6 +726,7 @@ ANSWERS = {
     **{(f"sae.{name}", "x", "empty"): nothing for name in ENCODERS},
     ("sae_training.train_sae", "x", "another shape"): lambda result, right: result.d_model == 5,
     ("dictionaries.Directions.encode", "source", "empty"): nothing,
+    ("dictionaries.Cut.encode", "source", "empty"): nothing,
     ("directions.both_signs", "directions", "empty"): nothing,
     ("dictionaries.MeanDictionary.encode", "labels", "empty"): nothing,
     ("board_metrics.properties", "labels", "empty"): nothing,

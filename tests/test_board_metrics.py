@@ -11,6 +11,7 @@ from othello_edu.board_metrics import (
     SparseProbe,
     choose_features,
     coverage,
+    description_bits,
     properties,
 )
 from othello_edu.errors import OthelloEduError
@@ -110,6 +111,40 @@ def test_a_feature_that_was_rarely_active_is_not_believed():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(OthelloEduError, match=r"feature_acts has shape \[3, 2\] and labels \[4, 5\]"):
         coverage(torch.zeros(3, 2), boards(4))
+
+
+# The length of a description ----------------------------------------------------------------------------
+
+
+def test_bits_by_hand():
+    """Of eight rows: always on is free, half of them 1 bit, and each value that can be told apart costs."""
+    always = torch.full((8,), 2.0)
+    half = torch.tensor([0.0, 1, 0, 1, 0, 1, 0, 1])
+    graded = torch.tensor([0.0, 0, 0, 0, 1, 1, 2, 2])  # 1/2, 1/4, 1/4: 1/2 + 1/2 + 1/2
+    never = torch.zeros(8)
+    assert description_bits(torch.stack([always, half], 1), 1.0) == 1
+    assert description_bits(torch.stack([always, half, graded, never], 1), 1.0) == 2.5
+    assert description_bits(graded[:, None], 5.0) == 1, "a coarse step sees only whether it is active"
+    assert description_bits(torch.stack([graded, graded], 1), torch.tensor([1.0, 5.0])) == 2.5
+    assert description_bits(-half[:, None], 1.0) == 0
+
+
+def test_rare_features_cost_fewer_bits_than_common_ones_at_the_same_l0():
+    common = torch.eye(2).repeat(32, 1)  # one of two is active
+    rare = torch.eye(64)  # one of sixty-four
+    one = torch.cat([torch.ones(64, 1), torch.zeros(64, 63)], 1)  # always the same one
+    assert all(bool((code.sum(1) == 1).all()) for code in (common, rare, one))
+    assert description_bits(one, 1.0) == 0 < description_bits(common, 1.0) == 2
+    assert description_bits(rare, 1.0) == pytest.approx(6 + 63 * np.log2(64 / 63))  # 64 times H(1/64)
+
+
+def test_bits_need_rows_and_a_precision():
+    with pytest.raises(OthelloEduError, match="step is 0; it must be above 0"):
+        description_bits(torch.ones(2, 2), 0)
+    with pytest.raises(OthelloEduError, match="step holds numbers that are not above 0"):
+        description_bits(torch.ones(2, 2), torch.tensor([1.0, 0.0]))
+    with pytest.raises(OthelloEduError, match="no rows"):
+        description_bits(torch.ones(0, 2), 1.0)
 
 
 # Probes of k features -----------------------------------------------------------------------------------

@@ -9,9 +9,11 @@ import torch
 from torch.nn import functional as F
 
 from othello_edu.dictionaries import (
+    Cut,
     Directions,
     MeanDictionary,
     Panel,
+    at_l0,
     best_correlations,
     panel,
 )
@@ -19,7 +21,7 @@ from othello_edu.directions import both_signs, principal_components, random_dire
 from othello_edu.errors import OthelloEduError
 from othello_edu.games import next_tokens, random_games, tokens
 from othello_edu.model import GPT, GPTConfig
-from othello_edu.sae import SparseAutoencoder
+from othello_edu.sae import JumpReLU, SparseAutoencoder, TopK
 
 D = 16
 
@@ -239,6 +241,36 @@ def test_least_squares_undo_a_sum_of_atoms_exactly_and_means_do_not():
     means = MeanDictionary().fit(x, labels)
     assert explained(x, means.decode(means.encode(labels))) < 0.9
     torch.testing.assert_close(means.directions.norm(dim=0), torch.ones(4))
+
+
+# At the same L0 -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("l0", [1, 2.5, 3])
+def test_dictionaries_of_every_kind_are_brought_to_the_same_l0(l0):
+    x, new = correlated(200_000).split(100_000)
+    saes = [SparseAutoencoder(6, 12, seed=1), TopK(6, 12, k=4), JumpReLU(6, 12, l0=6)]
+    for dictionary in [*saes, Directions(random_directions(6, 12, 0), k=5).fit(x)]:
+        before = float((dictionary.encode(x) > 0).sum(1).float().mean())
+        assert before > l0
+        cut = at_l0(dictionary, x, l0)
+        kept = int((cut.encode(x) > 0).sum())
+        assert round(l0 * len(x)) - 3 <= kept <= round(l0 * len(x)), "exact, but for a few that are equal"
+        assert (cut.encode(new) > 0).sum(1).float().mean() == pytest.approx(l0, rel=0.01)
+        acts = cut.encode(new)
+        torch.testing.assert_close(acts[acts > 0], dictionary.encode(new)[acts > 0])
+        assert acts[acts > 0].min() >= dictionary.encode(new)[acts == 0].max()
+        torch.testing.assert_close(cut.decode(acts), dictionary.decode(acts))
+
+
+def test_a_dictionary_that_is_sparse_enough_is_left_as_it_is():
+    x = correlated(500)
+    sparse = TopK(6, 12, k=2).requires_grad_(False)
+    assert at_l0(sparse, x, 2).cut == at_l0(sparse, x, 7).cut == 0
+    torch.testing.assert_close(at_l0(sparse, x, 2).encode(x), sparse.encode(x))
+    assert int((Cut(sparse, 1e9).encode(x) > 0).sum()) == 0
+    with pytest.raises(OthelloEduError, match="l0 is 0; it must be above 0"):
+        at_l0(sparse, x, 0)
 
 
 # Agreement ----------------------------------------------------------------------------------------------

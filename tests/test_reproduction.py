@@ -116,11 +116,46 @@ def test_committed_results_are_found_by_name():
 def test_every_figure_is_drawn_from_the_results_alone(done, tmp_path):
     results, _ = done
     drawn = {path.stem for path in draw_all(results, tmp_path)}
-    missing = {"sparse_probes", "dictionaries"}
+    missing = {"sparse_probes", "dictionaries", "dictionary_training"}
     if results["protocol"]["name"] == "corrected":
         missing = {"fig_2_quirks"}
     assert drawn == set(FIGURES) - missing
     assert all((tmp_path / f"{name}.svg").stat().st_size > 2000 for name in drawn)
+
+
+def test_dictionaries_hold_their_training_a_planted_board_bits_and_the_same_l0(done):
+    results, _ = done
+    if results["protocol"]["name"] == "published":
+        return
+    for stage in (1, 5, 8):
+        part = results["results"][f"dictionaries/{stage}"]
+        k, steps = part["k"], part["steps"]
+        for curves in (part["training"], part["planted"]["training"]):
+            assert list(curves) == ["ReLU, the paper's price", "TopK", "TopK, 4 times as many", "JumpReLU"]
+            assert all([int(n) for n in curve] == [1, steps // 4, steps] for curve in curves.values())
+        for curve in part["planted"]["training"].values():
+            for entry in curve.values():
+                assert 0 < entry["cosine"] <= 1 and 0 <= entry["found"] <= 1
+        assert 0.5 < part["planted"]["share"] < 1
+        found = part["dictionaries"]
+        assert found["ReLU, the paper's price, as it is"]["l0"] > k
+        for name in ("ReLU, the paper's price", "TopK", "TopK, 4 times as many", "PCA", "random directions"):
+            # The cut is exact on the games that it was chosen on; these are a few others.
+            assert found[name]["l0"] == pytest.approx(k, rel=0.05)
+            assert 0 < found[name]["bits"] < found["ReLU, the paper's price, as it is"]["bits"]
+        assert found["true attributes, means"]["bits"] > 50, "a board is many bits"
+
+
+def test_results_of_before_the_training_was_followed_are_still_drawn():
+    old = load_results("small", "corrected")
+    part = copy.deepcopy(old["results"]["dictionaries/5"])
+    for key in ("training", "planted", "steps"):
+        part.pop(key, None)
+    for entry in part["dictionaries"].values():
+        entry.pop("bits", None)
+    results = {"results": {"dictionaries/5": part}}
+    assert FIGURES["dictionary_training"](results) is None
+    assert len([ax for ax in FIGURES["dictionaries"](results).axes if ax.get_title()]) == 4
 
 
 def test_a_run_goes_on_where_it_stopped_and_ends_the_same(done, model, monkeypatch):

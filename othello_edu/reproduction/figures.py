@@ -228,6 +228,9 @@ def dictionaries(results: dict) -> Figure | None:
         "board_f1": "board F1",
     }
     names = list(next(iter(parts.values()))["dictionaries"])
+    tables = [part["dictionaries"] for part in parts.values()]
+    if any("bits" in entry for table in tables for entry in table.values()):  # older results have none
+        measures["bits"] = "bits a position"
     rows = np.arange(len(names))
     fig, axes = plt.subplots(1, len(measures), figsize=(10, 0.33 * len(names) + 1.2), sharey=True)
     for ax, (key, title) in zip(axes, measures.items(), strict=True):
@@ -239,12 +242,56 @@ def dictionaries(results: dict) -> Figure | None:
             ax.plot(values, height, marker="os^D"[at % 4], label=f"stage {stage}", **style)
             worse = values < 0  # than a constant: an arrow where the scale ends
             ax.plot(np.zeros(worse.sum()), height[worse], marker="<", **style)
-        ax.set(title=title, xlim=(-0.04, 1.04))
+        ax.set(title=title, xlim=(0, None) if key == "bits" else (-0.04, 1.04))
         ax.grid(axis="y", alpha=0.3)
     axes[0].set_yticks(rows, names)
     axes[0].invert_yaxis()
     handles = axes[0].get_legend_handles_labels()
     fig.legend(*handles, loc="outside lower center", ncols=len(parts))
+    return fig
+
+
+def dictionary_training(results: dict) -> Figure | None:
+    """What longer training gives, in the network's stream and in one in which the board was planted.
+
+    Args:
+        results: of a run.
+
+    Returns:
+        A row of panels for each measure, a column for each stage: the network's stream solid, the planted one
+        dashed, at the same L0. None where the run has no such part, or has one of before it was measured.
+    """
+    parts = {
+        stage: part
+        for stage, part in by_stage(results["results"], "dictionaries").items()
+        if "training" in part and "planted" in part
+    }
+    if not parts:
+        return None
+    measures = {
+        "explained_variance": "explained variance",
+        "coverage": "coverage",
+        "board_f1": "board F1",
+        "found": "atoms found",
+    }
+    size = (3.1 * len(parts), 2.2 * len(measures) + 0.8)
+    fig, axes = plt.subplots(
+        len(measures), len(parts), figsize=size, sharex=True, sharey="row", squeeze=False
+    )
+    for column, (stage, part) in zip(axes.T, parts.items(), strict=True):
+        column[0].set_title(f"stage {stage}")
+        column[-1].set(xlabel="steps of training", xscale="log")
+        for ax, (key, title) in zip(column, measures.items(), strict=True):
+            for curves, line in ((part["training"], "-"), (part["planted"]["training"], "--")):
+                for at, (name, by_steps) in enumerate(curves.items()):
+                    values = [entry.get(key, np.nan) for entry in by_steps.values()]
+                    style = dict(marker="os^D"[at % 4], color=plots.PALETTE[at], linestyle=line, ms=4)
+                    planted = "" if line == "-" else ", planted"
+                    ax.plot([int(n) for n in by_steps], values, label=name + planted, **style)
+            ax.set_ylabel(title)
+            ax.label_outer()
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=2, fontsize=9)
     return fig
 
 
@@ -284,6 +331,7 @@ FIGURES: dict[str, Callable[[dict], Figure | None]] = {
     "interior": interior,
     "sparse_probes": sparse_probes,
     "dictionaries": dictionaries,
+    "dictionary_training": dictionary_training,
 }
 
 

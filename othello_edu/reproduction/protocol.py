@@ -122,7 +122,8 @@ class Sizes:
         sae_epochs: the paper's 4.
         probe_games: of the published probe, which reads each game once.
         probe_fit_games: of the corrected one.
-        dictionary_games: of the dictionaries that are set side by side.
+        dictionary_games: to train the dictionaries on that are set side by side.
+        dictionary_steps: of 256 rows, of their training.
         sparse_games: of probes of k features, and of choices among occupied tiles.
         n_resamples: of the games, for intervals.
     """
@@ -136,7 +137,8 @@ class Sizes:
     sae_epochs: int = 4
     probe_games: int = 100_000
     probe_fit_games: int = 2_000
-    dictionary_games: int = 4_000
+    dictionary_games: int = 10_000
+    dictionary_steps: int = 6_000
     sparse_games: int = 500
     n_resamples: int = 200
 
@@ -150,7 +152,8 @@ SHORT = Sizes(
     control_seeds=1,
     probe_games=20_000,
     probe_fit_games=1_000,
-    dictionary_games=2_000,
+    dictionary_games=4_000,
+    dictionary_steps=2_000,
     n_resamples=100,
 )
 # Not enough for any conclusion: whether everything runs.
@@ -165,6 +168,7 @@ QUICK = Sizes(
     probe_games=128,
     probe_fit_games=60,
     dictionary_games=80,
+    dictionary_steps=24,
     sparse_games=30,
     n_resamples=20,
 )

@@ -130,7 +130,7 @@ def code_fingerprint() -> str:
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
     used = """activations baselines board_metrics dictionaries directions engine evaluation games labels model
-        probes sae sae_training scoring stability""".split()
+        planted probes sae sae_training scoring stability""".split()
     here = [path for path in Path(__file__).parent.glob("*.py") if path.name not in _AFTERWARDS]
     for path in [*(package / f"{name}.py" for name in used), *sorted(here)]:
         digest.update(_without_words(path.read_text(encoding="utf-8")).encode())
