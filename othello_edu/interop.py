@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors.torch
 import torch
@@ -30,6 +31,7 @@ from .probes import LinearProbe
 from .sae import Autoencoder, JumpReLU, SparseAutoencoder, TopK, UntiedAutoencoder
 
 State = Mapping[str, torch.Tensor]
+Read = TypeVar("Read", bound=Autoencoder)
 
 BLACK_TO_PLAY, WHITE_TO_PLAY = 0, 1  # modes of the published probe; a third is either
 BLANK, WHITE, BLACK = range(3)  # its options
@@ -730,7 +732,7 @@ def _read_config(path: Path) -> dict:
     return config
 
 
-def _filled(sae: Autoencoder, **state: torch.Tensor) -> Autoencoder:
+def _filled(sae: Read, **state: torch.Tensor) -> Read:
     """The SAE with this state, for use and no more training."""
     sae.load_state_dict(state)
     return sae.eval().requires_grad_(False)

@@ -13,8 +13,9 @@ See Also:
     Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -229,7 +230,7 @@ def length_edits(cases: Cases, along: torch.Tensor, lengths: dict[int, float | t
         Chapter 6, :doc:`/notebooks/06_does_it_use_its_board`.
     """
     along = checks.reals("along", along, "n_stages", "n_squares", N_CLASSES, "d_model").float()
-    edits: Edits = {}
+    edits: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
     for stage, length in lengths.items():
         if stage not in range(len(along)):
             raise OthelloEduError(f"lengths are of stage {stage}; along has stages 0..{len(along) - 1}")
@@ -240,7 +241,7 @@ def length_edits(cases: Cases, along: torch.Tensor, lengths: dict[int, float | t
                 f"give one number, not below 0, or one for each of the {len(cases)} cases"
             )
         push = F.normalize(_difference(along[stage], cases), dim=-1) * length[..., None]
-        edits["resid_post", stage] = lambda x, push=push: _pushed(x, cases, push)
+        edits["resid_post", stage] = partial(_pushed, cases=cases, push=push)
     return edits
 
 
