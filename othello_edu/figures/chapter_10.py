@@ -30,8 +30,8 @@ def verdict_table(claims: Sequence[Mapping[str, Any]], columns: Mapping[str, Seq
         claims: each with "source" and "says".
         columns: for each title, a verdict for each claim: one of `SIGNS`.
     """
-    rows = [fill(f"{n} {claim['source']}: {claim['says']}", 52) for n, claim in enumerate(claims, 1)]
-    _, ax = plt.subplots(figsize=(7.4, 8))
+    rows = [fill(f"{n} {claim['source']}: {claim['says']}", 54) for n, claim in enumerate(claims, 1)]
+    _, ax = plt.subplots(figsize=(6.9, 6.8))
     for x, verdicts in enumerate(columns.values()):
         for y, verdict in enumerate(verdicts):
             sign, colour = SIGNS[verdict]
@@ -39,6 +39,6 @@ def verdict_table(claims: Sequence[Mapping[str, Any]], columns: Mapping[str, Seq
             ax.text(x, y, sign, ha="center", va="center", color=plots.INK)
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
     ax.set_xticks(range(len(columns)), list(columns))
-    ax.set_yticks(range(len(rows)), rows, fontsize=9)
+    ax.set_yticks(range(len(rows)), rows, fontsize=8)
     ax.tick_params(length=0)
     return ax
