@@ -96,3 +96,13 @@ def test_a_networks_row_tells_its_whole_history():
     assert f"| {card['measured']['legal_rate']:.2%} |" in rows[0]
     assert made == "- `one`: 2 minutes on a laptop."
     assert went_on == "- `two`: 2 minutes on a laptop; then 1 minute on a GPU."
+
+
+def test_the_page_says_of_the_shapes_of_small_what_was_measured():
+    rows = json.loads((Path(__file__).parent.parent / "book" / "sweep.json").read_text(encoding="utf-8"))
+    excess = {row["change"]: row["excess_loss"] for row in rows if row["preset"] == "small"}
+    preset = excess["as the preset"]
+    assert abs(excess["half as many blocks"] - preset) < 0.005
+    assert 0.005 < excess["half the width again"] - preset < 0.015
+    for worse in ("half as many blocks again", "three quarters of the width"):
+        assert excess[worse] > preset + 0.015
