@@ -19,7 +19,7 @@ from othello_edu.games import next_tokens, random_games, tokens
 from othello_edu.model import GPT, GPTConfig
 from othello_edu.parallel import BatchGradient, fastest_precision
 from othello_edu.presets import EVALUATION_SEED, PRESETS, TRAINING_SEEDS, TrainingConfig
-from othello_edu.training import training_step
+from othello_edu.training import fresh_batches, training_step
 
 GOAL = 0.3  # nats above the best possible loss
 GAMES = 96_000  # enough for this trainer; its rates fall during the last 40% of them
@@ -31,8 +31,8 @@ def ours(model_config: GPTConfig, config: TrainingConfig) -> Iterator[GPT]:
     """The model after each step of this trainer, told all legal moves."""
     run = new_run(GPT(model_config), config)
     gradient = BatchGradient(run.model, config.precision, config.batch_size)
-    while not run.finished:
-        training_step(run, gradient)
+    for inputs, targets in fresh_batches(run):
+        training_step(run, gradient, inputs, targets)
         yield run.model
 
 

@@ -20,7 +20,7 @@ from othello_edu.games import next_tokens, random_games, tokens
 from othello_edu.model import GPT
 from othello_edu.parallel import BatchGradient, fastest_precision
 from othello_edu.presets import PRESETS
-from othello_edu.training import training_step
+from othello_edu.training import fresh_batches, training_step
 
 
 def matrix_product_peak(size: int = 1536, repeats: int = 10) -> float:
@@ -40,7 +40,8 @@ def our_step(model_config, config, targets="move"):
     config = replace(config, targets=targets)
     run = new_run(GPT(model_config), replace(config, precision=fastest_precision("cpu")))
     gradient = BatchGradient(run.model, run.config.precision, config.batch_size)
-    return lambda: training_step(run, gradient)
+    batches = fresh_batches(run)
+    return lambda: training_step(run, gradient, *next(batches))
 
 
 def plain_step(model_config, config):

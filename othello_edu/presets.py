@@ -120,6 +120,16 @@ PRESETS: dict[str, tuple[GPTConfig, TrainingConfig]] = {
         ),
     ),
     "small": (GPTConfig(), TrainingConfig()),
+    "medium": (
+        GPTConfig(d_model=256),
+        TrainingConfig(
+            n_games=8_000_000,
+            batch_size=256,
+            learning_rate=6e-3,
+            adamw_learning_rate=1.5e-3,
+            eval_every=400_000,
+        ),
+    ),
     "base": (
         GPTConfig(d_model=512),
         TrainingConfig(
@@ -127,7 +137,7 @@ PRESETS: dict[str, tuple[GPTConfig, TrainingConfig]] = {
             batch_size=512,
             learning_rate=4e-3,
             adamw_learning_rate=1e-3,
-            eval_every=400_000,
+            eval_every=1_000_000,
         ),
     ),
 }

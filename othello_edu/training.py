@@ -11,8 +11,10 @@ See Also:
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +38,8 @@ from .games import Games, random_games, tokens
 from .model import GPT, GPTConfig
 from .parallel import ALONE, BatchGradient, Processes, fastest_precision
 from .presets import EVALUATION_SEED, TARGETS, TRAINING_SEEDS, TrainingConfig
+
+N_AHEAD = 4  # batches that are made while a GPU computes; one takes about as long as its step
 
 
 def train(
@@ -175,14 +179,17 @@ def _loop(
     model, config = run.model, run.config
     gradient = BatchGradient(model, config.precision, config.batch_size, compiled, processes)
     held_out = random_games(config.eval_games, EVALUATION_SEED, model.config.board_size)
+    # On a CPU the threads that make batches would take the cores from those that compute.
+    n_ahead = 0 if gradient.device.type == "cpu" else N_AHEAD
     bar_options = dict(unit=" games", disable=not (progress and processes.first), smoothing=0.02)
     losses, started = [], time.monotonic() - run.seconds
     with (
         _interrupts_wait(processes) as interrupted,
+        closing(fresh_batches(run, n_ahead)) as upcoming,
         tqdm(total=config.first_game + config.n_games, initial=run.games, **bar_options) as bar,
     ):
-        while not run.finished:
-            losses.append(training_step(run, gradient))
+        for inputs, targets in upcoming:
+            losses.append(training_step(run, gradient, inputs, targets))
             run.seconds = time.monotonic() - started
             bar.update(run.games - bar.n)
             due = run.games // config.eval_every > (run.games - config.batch_size) // config.eval_every
@@ -212,21 +219,58 @@ def _loop(
     model.eval()
 
 
-def training_step(run: TrainingRun, gradient: BatchGradient) -> torch.Tensor:
-    """One optimiser step on the next fresh games.
+def fresh_batches(run: TrainingRun, n_ahead: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The fresh games of each step that a run has left, as tokens and targets.
+
+    Args:
+        run: is not changed.
+        n_ahead: batches that other threads make while the caller works on one. Batches are the same for
+            any number. With some, they lie where a GPU can fetch them by itself, if there is one.
+
+    Yields:
+        Tokens int64 [n_games, T], and targets as `presets.TARGETS` makes them.
+    """
+    config, board_size = run.config, run.model.config.board_size
+    pinned = n_ahead > 0 and torch.cuda.is_available()
+
+    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        first = step * config.batch_size
+        n = min(config.batch_size, config.n_games - first)
+        games = random_games(n, TRAINING_SEEDS + config.seed, board_size, first=config.first_game + first)
+        inputs, targets = tokens(games), TARGETS[config.targets](games)
+        return (inputs.pin_memory(), targets.pin_memory()) if pinned else (inputs, targets)
+
+    steps = range(run.step, config.n_steps)
+    if n_ahead == 0:
+        yield from map(batch, steps)
+        return
+    with ThreadPoolExecutor(n_ahead) as pool:
+        waiting: deque[Future] = deque()
+        for step in steps:
+            waiting.append(pool.submit(batch, step))
+            if len(waiting) > n_ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def training_step(
+    run: TrainingRun, gradient: BatchGradient, inputs: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """One optimiser step on a batch of games.
 
     Args:
         run: is one step further afterwards.
         gradient: of the run's model.
+        inputs: tokens int64 [n_games, T].
+        targets: as `BatchGradient` takes them.
 
     Returns:
         The loss, nats per move.
     """
-    config, model = run.config, run.model
-    model.train()
-    n = min(config.batch_size, config.first_game + config.n_games - run.games)
-    games = random_games(n, TRAINING_SEEDS + config.seed, model.config.board_size, first=run.games)
-    loss = gradient(tokens(games), TARGETS[config.targets](games))
+    config = run.config
+    run.model.train()
+    loss = gradient(inputs, targets)
     rates = config.learning_rate, config.adamw_learning_rate
     for optimizer, full_rate in zip(run.optimizers, rates, strict=True):
         for group in optimizer.param_groups:

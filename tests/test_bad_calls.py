@@ -54,7 +54,7 @@ EXEMPT = {
             dictionaries.MeanDictionary.decode model.Tap model.Tap.wants model.Attention
             model.Attention.forward
             model.MLP model.MLP.forward model.Block model.Block.forward model.attention
-            training.training_step checkpoints.new_run""",
+            training.fresh_batches training.training_step checkpoints.new_run""",
         RESULT: """dictionaries.Panel planted.Planted stability.Bracket checkpoints.StartingPoint
             checkpoints.TrainingRun checkpoints.TrainingRun.tensors""",
         BASE: """sae.Autoencoder sae.Autoencoder.hidden_pre sae.Autoencoder.activate sae.Autoencoder.decode

@@ -82,10 +82,10 @@ def test_ctrl_c_then_resume_gives_the_weights_of_an_unbroken_run(tmp_path, monke
     assert run(*command, tmp_path / "unbroken") == 0
     real = training.training_step
 
-    def press(run, gradient):
+    def press(run, gradient, *batch):
         if run.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
-        return real(run, gradient)
+        return real(run, gradient, *batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "training_step", press)
@@ -217,10 +217,10 @@ def test_export_writes_a_model_that_loads(tmp_path, capsys, monkeypatch):
 def test_an_unfinished_run_is_exported_only_where_that_is_meant(tmp_path, monkeypatch, capsys):
     real = training.training_step
 
-    def press(run, gradient):
+    def press(run, gradient, *batch):
         if run.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
-        return real(run, gradient)
+        return real(run, gradient, *batch)
 
     monkeypatch.setattr(training, "training_step", press)
     assert run("train", "--preset", "mini", "--device", "cpu", "--out", tmp_path / "run") == 130

@@ -246,10 +246,10 @@ def test_two_processes_stopped_like_one_go_on_as_one(root, tmp_path):
 def test_a_run_stopped_as_one_process_goes_on_as_two(root, tmp_path, alone, monkeypatch):
     real = training.training_step
 
-    def interrupted(run, gradient):
+    def interrupted(run, gradient, *batch):
         if run.step == 5:
             os.kill(os.getpid(), signal.SIGINT)
-        return real(run, gradient)
+        return real(run, gradient, *batch)
 
     model_config, config = PRESETS["mini"]
     monkeypatch.setattr(training, "training_step", interrupted)

@@ -55,14 +55,37 @@ def unbroken():
     return train(TINY, SHORT, progress=False)
 
 
+@pytest.mark.parametrize("targets", ["move", "legal"])
+def test_batches_made_ahead_are_those_made_when_they_are_needed(targets):
+    run = new_run(GPT(TINY), dataclasses.replace(SHORT, first_game=1000, targets=targets))
+    run.step = 3
+    ready, ahead = list(training.fresh_batches(run)), list(training.fresh_batches(run, n_ahead=4))
+    assert [len(inputs) for inputs, _ in ready] == [16] * 15 + [12], "300 games, of which 48 are read"
+    assert len(ahead) == len(ready)
+    for batch, early in zip(ready, ahead, strict=True):
+        assert all(torch.equal(tensor, other) for tensor, other in zip(batch, early, strict=True))
+    first = random_games(16, TRAINING_SEEDS + SHORT.seed, 4, first=1048)
+    assert torch.equal(ready[0][0], tokens(first))
+
+
+def test_threads_that_make_batches_end_with_them():
+    run = new_run(GPT(TINY), SHORT)
+    before = threading.active_count()
+    upcoming = training.fresh_batches(run, n_ahead=4)
+    next(upcoming)
+    assert threading.active_count() > before
+    upcoming.close()
+    assert threading.active_count() == before
+
+
 def stop_after(monkeypatch, step, number=signal.SIGINT):
     """Press Ctrl-C in the middle of a step."""
     real = training.training_step
 
-    def interrupted(run, gradient):
+    def interrupted(run, gradient, *batch):
         if run.step == step - 1:
             os.kill(os.getpid(), number)
-        return real(run, gradient)
+        return real(run, gradient, *batch)
 
     monkeypatch.setattr(training, "training_step", interrupted)
 
@@ -123,11 +146,11 @@ def test_ctrl_c_during_an_evaluation_saves_that_evaluation(tmp_path, unbroken):
 def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     real = training.training_step
 
-    def impatient(run, gradient):
+    def impatient(run, gradient, *batch):
         if run.step == 7:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-        return real(run, gradient)
+        return real(run, gradient, *batch)
 
     monkeypatch.setattr(training, "training_step", impatient)
     with pytest.raises(KeyboardInterrupt):
@@ -469,8 +492,8 @@ def test_the_log_is_one_strict_json_object_an_evaluation(tmp_path):
 def test_a_training_that_diverges_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     real = training.training_step
 
-    def diverges(run, gradient):
-        loss = real(run, gradient)
+    def diverges(run, gradient, *batch):
+        loss = real(run, gradient, *batch)
         if run.step == 7:
             with torch.no_grad():
                 run.model.head.weight[3, 3] = torch.nan
@@ -528,8 +551,8 @@ def test_both_optimisers_follow_the_schedule(monkeypatch):
     used_rates = []
     real = training.training_step
 
-    def spy(run, gradient):
-        loss = real(run, gradient)
+    def spy(run, gradient, *batch):
+        loss = real(run, gradient, *batch)
         used_rates.append([group["lr"] for optimizer in run.optimizers for group in optimizer.param_groups])
         return loss
 
@@ -564,7 +587,8 @@ def test_the_loss_of_a_step_ignores_padding():
         for game in range(16)
         for ply in range(games.lengths[game] - 1)
     ]
-    loss = training.training_step(run, BatchGradient(model, "float32", 16))
+    inputs, targets = next(training.fresh_batches(run))
+    loss = training.training_step(run, BatchGradient(model, "float32", 16), inputs, targets)
     assert loss.item() == pytest.approx(np.mean(expected), abs=1e-6)
 
 
@@ -649,10 +673,10 @@ def test_a_run_on_all_legal_moves_goes_on_after_ctrl_c_as_if_nothing_had_been(tm
     unbroken = train(TINY, config, progress=False)
     real = training.training_step
 
-    def interrupted(run, gradient):
+    def interrupted(run, gradient, *batch):
         if run.step == 7:
             os.kill(os.getpid(), signal.SIGINT)
-        return real(run, gradient)
+        return real(run, gradient, *batch)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(training, "training_step", interrupted)
@@ -726,7 +750,7 @@ def test_a_few_thousand_games_teach_a_small_network_most_of_the_rules():
 
 
 def test_every_preset_is_a_network_that_can_be_built():
-    assert set(PRESETS) == {"mini", "small", "base"}
+    assert set(PRESETS) == {"mini", "small", "medium", "base"}
     for model, config in PRESETS.values():
         assert 1 <= config.batch_size <= config.eval_every <= config.n_games
         with torch.device("meta"):
