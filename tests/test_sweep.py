@@ -92,7 +92,7 @@ def test_a_networks_row_tells_its_whole_history():
     second = card | {"seconds": 60, "device": "a GPU", "games_read": 4321, "start": first}
     head, rule, *rows, blank, made, went_on = measured_tables.networks_table({"one": first, "two": second})
     assert head.count("|") == rule.count("|") == rows[0].count("|") and len(rows) == 2 and not blank
-    assert "| `one` | drawn move | 0 | 20,032 |" in rows[0] and "| 4,321 |" in rows[1]
+    assert "| `one` | 8 × 128 | drawn move | 0 | 20,032 |" in rows[0] and "| 4,321 |" in rows[1]
     assert f"| {card['measured']['legal_rate']:.2%} |" in rows[0]
     assert made == "- `one`: 2 minutes on a laptop."
     assert went_on == "- `two`: 2 minutes on a laptop; then 1 minute on a GPU."

@@ -30,7 +30,7 @@ from othello_edu.games import random_games
 from othello_edu.model import GPT
 from othello_edu.parallel import BatchGradient, fastest_precision
 from othello_edu.presets import EVALUATION_SEED, PRESETS, TARGETS
-from othello_edu.training import training_step
+from othello_edu.training import fresh_batches, training_step
 
 RESULTS = Path(__file__).parent.parent / "book" / "sweep.json"
 
@@ -104,11 +104,12 @@ def relative_speed(preset: str, targets: str, changes: dict, rounds: int = 12, s
         return 1.0
     seconds = {"preset": [], "changed": []}
     runs = {"preset": start(preset, targets, {}), "changed": start(preset, targets, changes)}
+    batches = {who: fresh_batches(run) for who, (run, _) in runs.items()}
     for _ in range(rounds):
         for who, (run, gradient) in runs.items():
             began = time.perf_counter()
             for _ in range(steps):
-                training_step(run, gradient)
+                training_step(run, gradient, *next(batches[who]))
             seconds[who].append((time.perf_counter() - began) / (steps * run.config.batch_size))
     return median(seconds["preset"]) / median(seconds["changed"])
 
@@ -119,8 +120,8 @@ def one_run(preset: str, targets: str, changes: dict, n_games: int) -> dict:
     run, gradient = start(preset, targets, changes, round(n_games * speed))
     mean = AveragedModel(run.model) if "averaged" in changes else None
     with tqdm(total=run.config.n_games, unit=" games") as bar:
-        while not run.finished:
-            training_step(run, gradient)
+        for batch in fresh_batches(run):
+            training_step(run, gradient, *batch)
             bar.update(run.games - bar.n)
             if mean and run.step > (1 - changes["averaged"]) * run.config.n_steps:
                 mean.update_parameters(run.model)

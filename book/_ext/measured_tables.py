@@ -206,14 +206,16 @@ def _number(value) -> str:
 def networks_table(cards: dict[str, dict]) -> list[str]:
     """A row for each model, how good it became; below the table, how it was made."""
     lines = [
-        "| name | taught by | seed | games | excess loss | likeliest move legal | legal mass | calibration |",
-        "| :-- | :-- | --: | --: | --: | --: | --: | --: |",
+        "| name | shape | taught by | seed | games | excess loss | likeliest move legal | legal mass "
+        "| calibration |",
+        "| :-- | :-- | :-- | --: | --: | --: | --: | --: | --: |",
     ]
     made = [""]
     for name, card in cards.items():
-        measured = card["measured"]
+        measured, model = card["measured"], card["model"]
+        teachers = ", then ".join(BRIEFLY[teacher] for teacher in taught_by(card))
         lines.append(
-            f"| {as_code(name)} | {', then '.join(BRIEFLY[teacher] for teacher in taught_by(card))} "
+            f"| {as_code(name)} | {model['n_layer']:d} × {model['d_model']:d} | {teachers} "
             f"| {card['training']['seed']:d} | {card['games_read']:,} "
             f"| {measured['excess_loss']:.3f} "
             f"| {measured['legal_rate']:.2%} | {measured['legal_mass']:.1%} "
