@@ -23,7 +23,7 @@ from othello_edu.errors import CheckpointError, OthelloEduError
 from othello_edu.evaluation import evaluate
 from othello_edu.games import random_games, tokens
 from othello_edu.model import GPT, GPTConfig
-from othello_edu.presets import EVALUATION_SEED, TrainingConfig
+from othello_edu.presets import EVALUATION_SEED, PRESETS, TrainingConfig
 from othello_edu.pretrained import (
     CARD_FILE,
     CONFIG_FILE,
@@ -499,6 +499,17 @@ def test_small_knows_more_of_the_rules_than_chance_and_as_much_as_its_card_says(
     p = about["measured"]["legal_rate"]
     assert abs(actual["legal_rate"] - p) < 6 * math.sqrt(p * (1 - p) / (60 * 59))
     assert actual["excess_loss"] == pytest.approx(about["measured"]["excess_loss"], rel=0.15)
+
+
+@pytest.mark.skipif(not pretrained.MODELS.is_dir(), reason="models/ is in a checkout only")
+def test_the_page_of_networks_says_of_the_wider_ones_and_of_the_other_teacher_what_was_measured():
+    cards = {name: pretrained.card(name) for name in ("small", "small_legal", "medium_legal", "base")}
+    excess = {name: card["measured"]["excess_loss"] for name, card in cards.items()}
+    assert cards["small_legal"]["games_read"] == cards["small"]["games_read"]
+    assert 0.4 < excess["small_legal"] / excess["small"] < 0.6, "about twice as near"
+    assert cards["base"]["training"]["targets"] == "move" and cards["base"]["model"]["d_model"] == 512
+    assert cards["base"]["games_read"] == cards["base"]["training"]["n_games"] < PRESETS["base"][1].n_games
+    assert cards["medium_legal"]["model"]["d_model"] == 256
 
 
 @pytest.mark.parametrize("name", shipped())
