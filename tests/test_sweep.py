@@ -121,6 +121,13 @@ def test_the_page_says_of_averaged_weights_what_was_measured():
     assert mean["legal_rate"] >= preset["legal_rate"] and mean["excess_loss"] > preset["excess_loss"] + 0.01
 
 
+def test_the_page_says_of_small_legal_when_it_learned_what_was_logged():
+    log = (ROOT / "models" / "small_legal" / "log.jsonl").read_text().splitlines()
+    excess = {entry["games"]: entry["excess_loss"] for entry in map(json.loads, log)}
+    high, falls, end = excess[600_000], excess[1_200_000], excess[2_000_000]
+    assert 0 < high - falls < 0.02 < 0.1 < falls - end
+
+
 def test_the_page_says_of_networks_of_a_gpu_what_was_measured():
     models = {
         path.parent.name: json.loads(path.read_text()) for path in (ROOT / "models").glob("*/card.json")
