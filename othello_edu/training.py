@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -219,7 +219,9 @@ def _loop(
     model.eval()
 
 
-def fresh_batches(run: TrainingRun, n_ahead: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def fresh_batches(
+    run: TrainingRun, n_ahead: int = 0
+) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
     """The fresh games of each step that a run has left, as tokens and targets.
 
     Args:
