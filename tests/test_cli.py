@@ -11,7 +11,7 @@ import warnings
 import pytest
 import torch
 
-from othello_edu import cli, training
+from othello_edu import cli, pretrained, training
 from othello_edu.checkpoints import CHECKPOINT, LOG, read_run
 from othello_edu.cli import main
 from othello_edu.files import locked
@@ -177,7 +177,8 @@ def test_a_wrong_command_line_ends_with_2_and_says_why(arguments, message, capsy
     assert message in capsys.readouterr().err
 
 
-def test_training_goes_on_from_an_exported_model_with_games_it_has_not_read(tmp_path, capsys):
+def test_training_goes_on_from_an_exported_model_with_games_it_has_not_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pretrained, "MODELS", tmp_path / "no models")  # as where the package is installed
     about = ("--command", "…", "--commit", "0123abc", "--device", "one core")
     train = ("train", "--preset", "mini", "--device", "cpu", "--games")
     assert run(*train, 160, "--seed", 5, "--out", tmp_path / "run") == 0

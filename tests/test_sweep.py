@@ -92,10 +92,10 @@ def test_a_networks_row_tells_its_whole_history():
     second = card | {"seconds": 60, "device": "a GPU", "games_read": 4321, "start": first}
     head, rule, *rows, blank, made, went_on = measured_tables.networks_table({"one": first, "two": second})
     assert head.count("|") == rule.count("|") == rows[0].count("|") and len(rows) == 2 and not blank
-    assert "| `one` | 8 × 128 | drawn move | 0 | 20,032 |" in rows[0] and "| 4,321 |" in rows[1]
+    assert "| `one` | 8×128 | drawn move | 20,032 |" in rows[0] and "| 4,321 |" in rows[1]
     assert f"| {card['measured']['legal_rate']:.2%} |" in rows[0]
-    assert made == "- `one`: 2 minutes on a laptop."
-    assert went_on == "- `two`: 2 minutes on a laptop; then 1 minute on a GPU."
+    assert made == "- `one`: seed 0; 2 minutes on a laptop."
+    assert went_on == "- `two`: seed 0; 2 minutes on a laptop; then 1 minute on a GPU."
 
 
 def test_the_page_says_of_small_what_was_measured():
@@ -112,6 +112,17 @@ def test_the_page_says_of_small_what_was_measured():
     for clearly_less in ("half as many blocks again", "three quarters of the width", "twice the width"):
         assert excess[clearly_less] > preset + 0.018
     assert max(excess, key=excess.get) == "twice the width"
+
+
+def test_the_page_says_of_three_times_as_long_what_was_measured():
+    rows = json.loads((ROOT / "book" / "sweep.json").read_text(encoding="utf-8"))
+    excess = {
+        row["preset_games"]: row["excess_loss"]
+        for row in rows
+        if (row["preset"], row["change"]) == ("small", "as the preset")
+    }
+    assert 0.5 < excess[540_000] / excess[180_000] < 0.65
+    assert sum(row["preset_games"] == 540_000 for row in rows) == 1
 
 
 def test_the_page_says_of_averaged_weights_what_was_measured():

@@ -206,17 +206,17 @@ def _number(value) -> str:
 def networks_table(cards: dict[str, dict]) -> list[str]:
     """A row for each model, how good it became; below the table, how it was made."""
     lines = [
-        "| name | shape | taught by | seed | games | excess loss | likeliest move legal | legal mass "
+        "| name | shape | taught by | games | excess loss | likeliest move legal | legal mass "
         "| calibration |",
-        "| :-- | :-- | :-- | --: | --: | --: | --: | --: | --: |",
+        "| :-- | :-- | :-- | --: | --: | --: | --: | --: |",
     ]
     made = [""]
     for name, card in cards.items():
         measured, model = card["measured"], card["model"]
         teachers = ", then ".join(BRIEFLY[teacher] for teacher in taught_by(card))
         lines.append(
-            f"| {as_code(name)} | {model['n_layer']:d} × {model['d_model']:d} | {teachers} "
-            f"| {card['training']['seed']:d} | {card['games_read']:,} "
+            f"| {as_code(name)} | {model['n_layer']:d}×{model['d_model']:d} | {teachers} "
+            f"| {card['games_read']:,} "
             f"| {measured['excess_loss']:.3f} "
             f"| {measured['legal_rate']:.2%} | {measured['legal_mass']:.1%} "
             f"| {measured['calibration']['error']:.3f} |"
@@ -224,7 +224,7 @@ def networks_table(cards: dict[str, dict]) -> list[str]:
         steps = "; then ".join(
             f"{_minutes(step['seconds'])} on {as_text(step['device'])}" for step in trainings(card)
         )
-        made.append(f"- {as_code(name)}: {steps}.")
+        made.append(f"- {as_code(name)}: seed {card['training']['seed']:d}; {steps}.")
     return lines + made
 
 
