@@ -39,7 +39,7 @@ from .model import GPT, GPTConfig
 from .parallel import ALONE, BatchGradient, Processes, fastest_precision
 from .presets import EVALUATION_SEED, TARGETS, TRAINING_SEEDS, TrainingConfig
 
-N_AHEAD = 4  # batches that are made while a GPU computes; one takes about as long as its step
+N_AHEAD = 4  # batches that other threads make while a GPU computes
 
 
 def train(
