@@ -27,6 +27,8 @@ def _train(arguments: argparse.Namespace) -> None:
         "targets": arguments.targets,
         "decay": arguments.decay,
     }
+    if arguments.dropout is not None:
+        model_config = replace(model_config, dropout=arguments.dropout)
     start = None
     if arguments.start is not None:
         start = starting_point(arguments.start)
@@ -215,6 +217,12 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         metavar="SHARE",
         help="of the games, at the end, during which the learning rates fall (default: the preset's)",
+    )
+    command.add_argument(
+        "--dropout",
+        type=float,
+        metavar="RATE",
+        help="share of activations that is left out in training (default: the preset's, none)",
     )
     command.add_argument("--compile", action="store_true", help="through torch.compile (needs a C compiler)")
     command.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
