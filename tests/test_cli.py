@@ -39,7 +39,16 @@ def test_the_help_says_it_all(capsys):
     text = capsys.readouterr().out
     for option in ("--start MODEL", "--precision", "--decay SHARE", "--compile", "torchrun"):
         assert option in text
-    for option in ("--preset", "--games N", "--seed S", "--out DIR", "--resume", "--device", "--threads N"):
+    for option in (
+        "--preset",
+        "--games N",
+        "--seed S",
+        "--out DIR",
+        "--resume",
+        "--device",
+        "--threads N",
+        "--dropout RATE",
+    ):
         assert option in text
     for name, (model, config) in PRESETS.items():
         assert re.search(
@@ -175,6 +184,18 @@ def test_a_wrong_command_line_ends_with_2_and_says_why(arguments, message, capsy
         main(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_twin_is_trained_with_dropout_and_a_share_is_asked_for(tmp_path, capsys):
+    train = ("train", "--preset", "mini", "--device", "cpu", "--games", 40)
+    assert run(*train, "--out", tmp_path / "without") == 0
+    assert run(*train, "--dropout", 0.2, "--out", tmp_path / "with") == 0
+    runs = [read_run(tmp_path / name) for name in ("without", "with")]
+    assert [of.model.config.dropout for of in runs] == [0, 0.2]
+    assert runs[0].log[-1]["loss"] != runs[1].log[-1]["loss"]
+    capsys.readouterr()
+    assert run(*train, "--dropout", 1, "--out", tmp_path / "all") == 2
+    assert "dropout is 1" in capsys.readouterr().err and not (tmp_path / "all").exists()
 
 
 def test_training_goes_on_from_an_exported_model_with_games_it_has_not_read(tmp_path, capsys, monkeypatch):
